@@ -1,0 +1,55 @@
+/** What a peer announces in its presence: what it has, not what it promises. */
+import { parser } from '../base/validate.ts';
+
+export interface Capacity {
+  /** `kith/0.1.0`. */
+  readonly software: string;
+  /** Protocol version the peer speaks. */
+  readonly protocol: number;
+  /** `initiator` runs a job, `worker` is headless, `peer` has a human in front of it. */
+  readonly role: 'initiator' | 'worker' | 'peer';
+  readonly cpus: number;
+  /** Memory that guests may have now, MiB. */
+  readonly memoryMiB: number;
+  /** Free space below the cache directory, MiB. */
+  readonly diskMiB: number;
+  readonly arch: 'x86_64' | 'aarch64';
+  readonly accelerator: 'kvm' | 'hvf' | 'tcg' | 'none';
+  /** Guests that run here now. */
+  readonly guests: number;
+  /** False: do not ask this peer for a place. */
+  readonly accepts: boolean;
+}
+
+const count = { type: 'integer', minimum: 0, maximum: 1e9 };
+
+const capacitySchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: [
+    'software',
+    'protocol',
+    'role',
+    'cpus',
+    'memoryMiB',
+    'diskMiB',
+    'arch',
+    'accelerator',
+    'guests',
+    'accepts',
+  ],
+  properties: {
+    software: { type: 'string', maxLength: 64 },
+    protocol: count,
+    role: { type: 'string', enum: ['initiator', 'worker', 'peer'] },
+    cpus: count,
+    memoryMiB: count,
+    diskMiB: count,
+    arch: { type: 'string', enum: ['x86_64', 'aarch64'] },
+    accelerator: { type: 'string', enum: ['kvm', 'hvf', 'tcg', 'none'] },
+    guests: count,
+    accepts: { type: 'boolean' },
+  },
+};
+
+export const parseCapacity = parser<Capacity>('capacity', 'protocol.capacity', capacitySchema);

@@ -1,0 +1,220 @@
+/** What peers say to each other. Requests get one reply of the kind given here, or an error; notices get none. */
+import { NAME_PATTERN } from '../base/ids.ts';
+import { parser } from '../base/validate.ts';
+import { imageRefSchema, planSchema, type ImageRef, type Plan, type Role, type Rung } from './plan.ts';
+
+export type GuestState = 'fetching' | 'booting' | 'up' | 'stopped' | 'failed';
+
+export interface LinkReport {
+  /** Node numbers of both ends. */
+  readonly from: number;
+  readonly to: number;
+  /** The live wire, or why there is none. */
+  readonly wire: Rung | 'down';
+  readonly reason?: string;
+  readonly roundTripMs?: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  readonly drops: number;
+}
+
+export interface GuestReport {
+  readonly state: GuestState;
+  /** Spawn of QEMU to the guest agent's first answer. */
+  readonly bootSeconds?: number;
+  readonly accelerator?: string;
+  readonly residentMiB?: number;
+  readonly reason?: string;
+  readonly links: readonly LinkReport[];
+}
+
+/** Bytes travel as base64 inside JSON. `total` is how many there are; ask again with a larger offset for the rest. */
+export interface Page {
+  readonly data: string;
+  readonly offset: number;
+  readonly total: number;
+}
+
+export type Request =
+  | {
+      readonly kind: 'lease.request';
+      readonly job: string;
+      readonly jobName: string;
+      readonly role: Role;
+      readonly memoryMiB: number;
+      readonly cpus: number;
+      readonly image: ImageRef;
+      readonly seconds: number;
+    }
+  | { readonly kind: 'lease.renew'; readonly lease: string; readonly seconds: number }
+  | { readonly kind: 'lease.end'; readonly lease: string; readonly reason: string }
+  | { readonly kind: 'plan.apply'; readonly lease: string; readonly plan: Plan }
+  | { readonly kind: 'guest.report'; readonly job: string; readonly lease: string; readonly report: GuestReport }
+  | {
+      readonly kind: 'guest.exec';
+      readonly lease: string;
+      readonly command: readonly string[];
+      readonly timeoutSeconds: number;
+    }
+  | {
+      readonly kind: 'guest.output';
+      readonly lease: string;
+      readonly exec: string;
+      readonly stream: 'stdout' | 'stderr';
+      readonly offset: number;
+    }
+  | { readonly kind: 'guest.log'; readonly lease: string; readonly offset: number }
+  | { readonly kind: 'guest.type'; readonly lease: string; readonly data: string }
+  | { readonly kind: 'image.fetch'; readonly job: string; readonly hash: string; readonly channel: string }
+  | { readonly kind: 'signal'; readonly channel: string; readonly session: string; readonly data: unknown };
+
+export type RequestKind = Request['kind'];
+export type RequestOf<K extends RequestKind> = Extract<Request, { readonly kind: K }>;
+
+/** The reply to each request. */
+export interface Replies {
+  'lease.request': { readonly lease: string; readonly seconds: number };
+  'lease.renew': { readonly seconds: number };
+  'lease.end': Record<string, never>;
+  'plan.apply': { readonly revision: number };
+  'guest.report': Record<string, never>;
+  'guest.exec': {
+    readonly exec: string;
+    readonly exitCode: number;
+    readonly signal?: number;
+    readonly stdout: Page;
+    readonly stderr: Page;
+  };
+  'guest.output': Page;
+  'guest.log': Page;
+  'guest.type': Record<string, never>;
+  'image.fetch': Record<string, never>;
+  signal: Record<string, never>;
+}
+
+/** Said to the whole room, answered by nobody, read by nobody: that it came is what it says. */
+export interface Heartbeat {
+  readonly kind: 'heartbeat';
+  readonly at: number;
+}
+
+/** What a refused request carries back: the sender's KithError, without its stack. */
+export interface Refusal {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+const text = (maxLength: number) => ({ type: 'string', maxLength });
+const id = { type: 'string', minLength: 1, maxLength: 64 };
+const count = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+const seconds = { type: 'integer', minimum: 1, maximum: 86_400 };
+const channel = { type: 'string', minLength: 1, maxLength: 160 };
+const rungs = ['direct', 'webrtc', 'stanza', 'memory'];
+
+const record = (properties: Record<string, unknown>, optional: Record<string, unknown> = {}) => ({
+  type: 'object',
+  additionalProperties: false,
+  required: Object.keys(properties),
+  properties: { ...properties, ...optional },
+});
+
+const request = (kind: RequestKind, properties: Record<string, unknown>) =>
+  record({ kind: { const: kind }, ...properties });
+
+const linkReport = record(
+  {
+    from: count,
+    to: count,
+    wire: { type: 'string', enum: [...rungs, 'down'] },
+    sentBytes: count,
+    receivedBytes: count,
+    drops: count,
+  },
+  { reason: text(300), roundTripMs: { type: 'number', minimum: 0 } },
+);
+
+const guestReport = record(
+  {
+    state: { type: 'string', enum: ['fetching', 'booting', 'up', 'stopped', 'failed'] },
+    links: { type: 'array', maxItems: 200, items: linkReport },
+  },
+  {
+    bootSeconds: { type: 'number', minimum: 0 },
+    accelerator: text(16),
+    residentMiB: { type: 'number', minimum: 0 },
+    reason: text(1000),
+  },
+);
+
+const page = record({ data: text(65_536), offset: count, total: count });
+
+const requestSchema = {
+  type: 'object',
+  required: ['kind'],
+  properties: { kind: { type: 'string' } },
+  discriminator: { propertyName: 'kind' },
+  oneOf: [
+    request('lease.request', {
+      job: id,
+      jobName: { type: 'string', pattern: NAME_PATTERN },
+      role: { type: 'string', enum: ['master', 'worker'] },
+      memoryMiB: { type: 'integer', minimum: 64, maximum: 1_048_576 },
+      cpus: { type: 'integer', minimum: 1, maximum: 256 },
+      image: imageRefSchema,
+      seconds,
+    }),
+    request('lease.renew', { lease: id, seconds }),
+    request('lease.end', { lease: id, reason: text(300) }),
+    request('plan.apply', { lease: id, plan: planSchema }),
+    request('guest.report', { job: id, lease: id, report: guestReport }),
+    request('guest.exec', {
+      lease: id,
+      command: { type: 'array', minItems: 1, maxItems: 256, items: text(32_768) },
+      timeoutSeconds: seconds,
+    }),
+    request('guest.output', {
+      lease: id,
+      exec: id,
+      stream: { type: 'string', enum: ['stdout', 'stderr'] },
+      offset: count,
+    }),
+    request('guest.log', { lease: id, offset: count }),
+    request('guest.type', { lease: id, data: text(8192) }),
+    request('image.fetch', { job: id, hash: id, channel }),
+    request('signal', { channel, session: id, data: {} }),
+  ],
+};
+
+export const parseRequest = parser<Request>('message', 'protocol.message', requestSchema);
+
+const nothing = record({});
+const replySchemas: Record<RequestKind, Record<string, unknown>> = {
+  'lease.request': record({ lease: id, seconds }),
+  'lease.renew': record({ seconds }),
+  'lease.end': nothing,
+  'plan.apply': record({ revision: count }),
+  'guest.report': nothing,
+  'guest.exec': record({ exec: id, exitCode: { type: 'integer' }, stdout: page, stderr: page }, { signal: count }),
+  'guest.output': page,
+  'guest.log': page,
+  'guest.type': nothing,
+  'image.fetch': nothing,
+  signal: nothing,
+};
+
+const replyParsers = Object.fromEntries(
+  Object.entries(replySchemas).map(([kind, schema]) => [kind, parser(`reply to ${kind}`, 'protocol.reply', schema)]),
+);
+
+export function parseReply<K extends RequestKind>(kind: K, value: unknown): Replies[K] {
+  const parse = replyParsers[kind];
+  if (!parse) throw new TypeError(`no reply schema for ${kind}`);
+  return parse(value) as Replies[K];
+}
+
+export const parseRefusal = parser<Refusal>(
+  'refusal',
+  'protocol.refusal',
+  record({ code: text(64), message: text(1000) }, { hint: text(500) }),
+);
