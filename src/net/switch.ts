@@ -1,0 +1,316 @@
+/**
+ * One peer's switch on one LAN: between the guest's port and the wires to other peers. Pure: no sockets, no timers.
+ *
+ * The way of a frame:
+ *   1. The guest sends; its port hands us a run, whatever one read from QEMU brought (fromPort).
+ *   2. We look at both addresses of each frame. A source address that the plan gave to another node: dropped as forged.
+ *   3. Neighbouring frames for the same node stay together: one sub-run, one batch. Broadcast, multicast and addresses that
+ *      nobody knows are for all nodes: a flood.
+ *   4. The batch (16 bytes of header, then the sub-run untouched) goes to the next hop of a shortest path, a flood to each of
+ *      our children in the tree whose root we are.
+ *   5. The next peer (fromWire) refuses what is not for this LAN or has used up its hops. A batch for somebody else goes on
+ *      with one hop less, nothing else read or changed.
+ *   6. A flood must come from our parent in the tree of its source, and only once: the window of that source knows. Then it goes
+ *      to our children in that tree, and to our guest.
+ *   7. At the last hop we check that the run is whole frames and its source addresses are no forgeries, note where unknown
+ *      addresses live, and write the slice to the port.
+ * Whatever is dropped on the way is counted by its reason. Nothing a guest or a peer sends makes us throw, wait or grow.
+ */
+import type { Clock } from '../base/clock.ts';
+import {
+  decodeHeader,
+  FLOOD,
+  FRAMES,
+  HEADER_BYTES,
+  LENGTH_BYTES,
+  MAX_FRAME_BYTES,
+  MIN_FRAME_BYTES,
+  nextFrame,
+  PROBE,
+  PROBE_REPLY,
+  runOf,
+  writeHeader,
+  writeTtl,
+  type BatchHeader,
+} from './batch.ts';
+import { createCounters, type DropCounters } from './counters.ts';
+import { createDirectory, isGroup, macAt } from './directory.ts';
+import { createNeighbours, type NeighbourStats } from './neighbours.ts';
+import type { Port, Run } from './port.ts';
+import { createRoutes, type Routes } from './routes.ts';
+import type { Edge } from './topology.ts';
+import { DuplicateWindow } from './window.ts';
+import type { Batch, Wire } from './wire.ts';
+
+export interface Graph {
+  /** Revision of the plan. */
+  readonly epoch: number;
+  readonly edges: readonly Edge[];
+  /** Which guest's MAC lives at which node. */
+  readonly directory: readonly { readonly mac: string; readonly node: number }[];
+}
+
+export interface SwitchStats {
+  readonly neighbours: readonly NeighbourStats[];
+  readonly dropped: DropCounters;
+}
+
+export interface Switch {
+  /** A new revision of the plan: links and addresses. Batches that still travel by the last one stay welcome. */
+  setGraph(graph: Graph): void;
+  /** Plugs a guest in; the returned function unplugs it. */
+  attachPort(port: Port): () => void;
+  /** Hot path, guest to LAN. `from` matters only when several ports are attached: it gets nothing of its own back. */
+  fromPort(run: Run, from?: Port): void;
+  /** The wire to a neighbour. A later one replaces it; the returned function detaches it if it is still there. */
+  attachWire(node: number, wire: Wire): () => void;
+  /** Hot path, LAN to guest or onwards. The batch's ttl byte may be changed. */
+  fromWire(node: number, batch: Batch): void;
+  /** Asks a neighbour for a sign of life; its round trip appears in the statistics. False: no wire, or it refused. */
+  probe(node: number): boolean;
+  stats(): SwitchStats;
+}
+
+/**
+ * A flood has one sequence number and must pass every wire of its tree in one piece, so it stays below the smallest batch of any
+ * wire (stanza: 12,000 bytes). Only a single larger frame makes a larger flood.
+ */
+const FLOOD_BYTES = 8192;
+
+/** Four bytes of VLAN tag may come on top of the MTU and the Ethernet header (IEEE 802.1Q). */
+const MTU_OVERHEAD = MIN_FRAME_BYTES + 4;
+
+/** Room for the largest frame in one batch (69,652 bytes) and some more; a wire that could take larger batches does not get them. */
+const SCRATCH_BYTES = 131_072;
+
+/** Slack in hops for paths that are longer while a new revision of the plan spreads. */
+const TTL_SLACK = 2;
+const MAX_TTL = 255;
+
+const NOWHERE = -1;
+
+export function createSwitch(options: {
+  readonly node: number;
+  readonly lan: number;
+  readonly clock: Clock;
+  /** Payload bytes per frame; without it only QEMU's own limit holds. */
+  readonly mtu?: number;
+  /** Where our sequence numbers begin; random unless a test says otherwise (window.ts tells why). */
+  readonly firstSequence?: number;
+}): Switch {
+  const { node: self, lan, clock, mtu } = options;
+  const maxFrame = mtu === undefined ? MAX_FRAME_BYTES : Math.min(mtu + MTU_OVERHEAD, MAX_FRAME_BYTES);
+  const { counts, drop } = createCounters();
+  const directory = createDirectory();
+  const neighbours = createNeighbours(clock);
+  const windows = new Map<number, DuplicateWindow>();
+  const ports = new Set<Port>();
+  // One buffer for all batches that begin here: a wire copies what it keeps, and none calls back from within send().
+  const scratch = new Uint8Array(SCRATCH_BYTES);
+  let sequence = (options.firstSequence ?? Math.floor(Math.random() * 2 ** 32)) >>> 0;
+  let current: { readonly epoch: number; readonly routes: Routes } = { epoch: 0, routes: createRoutes([], self) };
+  let previous = current;
+
+  const header = (destination: number, type: BatchHeader['type'] = FRAMES): BatchHeader => {
+    sequence = (sequence + 1) >>> 0;
+    const ttl = Math.min(MAX_TTL, current.routes.radius + TTL_SLACK);
+    return { type, ttl, source: self, destination, lan, epoch: current.epoch, flags: 0, sequence };
+  };
+
+  /** The node that the frame at `at` is for, FLOOD, or NOWHERE when it was dropped. */
+  function target(run: Run, at: number, length: number): number {
+    if (length > maxFrame) return dropFrame('too-large');
+    if (isGroup(run, at + 6) || !directory.learn(macAt(run, at + 6), self)) return dropFrame('forged');
+    if (isGroup(run, at)) return FLOOD;
+    const node = directory.nodeOf(macAt(run, at));
+    if (node === self && ports.size < 2) return dropFrame('local');
+    return node ?? FLOOD;
+  }
+
+  function dropFrame(reason: 'too-large' | 'forged' | 'local'): number {
+    drop(reason);
+    return NOWHERE;
+  }
+
+  function fromPort(run: Run, from?: Port): void {
+    let start = 0;
+    let at = 0;
+    let to = NOWHERE;
+    for (let end = nextFrame(run, 0); end !== 0; end = nextFrame(run, at)) {
+      const next = target(run, at + LENGTH_BYTES, end - at - LENGTH_BYTES);
+      if (next !== to) {
+        leave(run, start, at, to, from);
+        start = at;
+        to = next;
+      }
+      at = end;
+    }
+    leave(run, start, at, to, from);
+    if (at !== run.length) drop('malformed');
+  }
+
+  /** A sub-run with one destination leaves for it. */
+  function leave(run: Run, start: number, end: number, to: number, from: Port | undefined): void {
+    if (start === end || to === NOWHERE) return;
+    if ((to === FLOOD || to === self) && ports.size > 1) deliver(run.subarray(start, end), from);
+    if (to === FLOOD) leaveAsFlood(run, start, end);
+    else if (to !== self) sendUnicast(to, undefined, run, start, end);
+  }
+
+  function leaveAsFlood(run: Run, start: number, end: number): void {
+    const children = current.routes.children(self);
+    if (children.length === 0) return;
+    pieces(run, start, end, FLOOD_BYTES, true, (piece) => {
+      const length = fill(header(FLOOD), piece);
+      for (const child of children) sendBatch(child, scratch.subarray(0, length));
+    });
+  }
+
+  /** In as many batches as the next wire needs. `passing`: the header of somebody else's batch that is too large for it. */
+  function sendUnicast(to: number, passing: BatchHeader | undefined, run: Run, start: number, end: number): void {
+    const hop = current.routes.nextHop(to);
+    const wire = hop === undefined ? undefined : neighbours.wire(hop);
+    if (!wire) return drop(hop === undefined ? 'unreachable' : 'no-wire');
+    pieces(run, start, end, Math.min(wire.maxBatch, SCRATCH_BYTES) - HEADER_BYTES, false, (piece) => {
+      const length = fill(passing ?? header(to), piece);
+      if (!wire.send(scratch.subarray(0, length))) drop('wire-full');
+    });
+  }
+
+  function fill(head: BatchHeader, run: Run): number {
+    writeHeader(scratch, head);
+    scratch.set(run, HEADER_BYTES);
+    return HEADER_BYTES + run.length;
+  }
+
+  function sendBatch(to: number, batch: Batch): void {
+    const wire = neighbours.wire(to);
+    if (!wire) drop('no-wire');
+    else if (batch.length > wire.maxBatch) drop('too-large');
+    else if (!wire.send(batch)) drop('wire-full');
+  }
+
+  /** Cuts whole frames off until the rest fits. A frame that alone is too large is dropped, unless `lone` lets it pass alone. */
+  function pieces(run: Run, start: number, end: number, max: number, lone: boolean, use: (piece: Run) => void): void {
+    let from = start;
+    while (end - from > max) {
+      let to = from;
+      for (let next = nextFrame(run, to); next !== 0 && next - from <= max; next = nextFrame(run, to)) to = next;
+      if (to === from) {
+        to = nextFrame(run, from);
+        if (to === 0) return drop('malformed');
+        if (lone) use(run.subarray(from, to));
+        else drop('too-large');
+      } else {
+        use(run.subarray(from, to));
+      }
+      from = to;
+    }
+    if (from < end) use(run.subarray(from, end));
+  }
+
+  function fromWire(node: number, batch: Batch): void {
+    const head = decodeHeader(batch);
+    if (!head) return drop('malformed');
+    if (head.lan !== lan) return drop('other-lan');
+    if (!current.routes.neighbours.includes(node)) return drop('not-neighbour');
+    if (head.source === self || !current.routes.nodes.has(head.source)) return drop('bad-source');
+    if (head.type !== FRAMES) return fromProbe(node, head);
+    if (head.destination === FLOOD) return passFlood(node, head, batch);
+    if (head.destination === self) return arrive(head.source, batch);
+    passUnicast(node, head, batch);
+  }
+
+  function passFlood(node: number, head: BatchHeader, batch: Batch): void {
+    const known = [current, previous].find(({ epoch }) => epoch === head.epoch);
+    // A source that is ahead of us routes by a graph that we do not know yet: the window alone has to keep its floods in check.
+    const routes = (known ?? current).routes;
+    if (known && routes.parent(head.source) !== node) return drop('reverse-path');
+    if (!windowOf(head.source).accept(head.sequence)) return drop('duplicate');
+    const children = routes.children(head.source);
+    if (children.length > 0) {
+      if (head.ttl <= 1) drop('ttl');
+      else {
+        writeTtl(batch, head.ttl - 1);
+        for (const child of children) if (child !== node) sendBatch(child, batch);
+      }
+    }
+    arrive(head.source, batch);
+  }
+
+  function windowOf(source: number): DuplicateWindow {
+    let window = windows.get(source);
+    if (!window) windows.set(source, (window = new DuplicateWindow()));
+    return window;
+  }
+
+  function passUnicast(node: number, head: BatchHeader, batch: Batch): void {
+    const hop = current.routes.nextHop(head.destination);
+    if (hop === undefined || hop === node) return drop('unreachable');
+    if (head.ttl <= 1) return drop('ttl');
+    const wire = neighbours.wire(hop);
+    if (wire && batch.length > wire.maxBatch) {
+      return sendUnicast(
+        head.destination,
+        { ...head, ttl: head.ttl - 1 },
+        runOf(batch),
+        0,
+        batch.length - HEADER_BYTES,
+      );
+    }
+    writeTtl(batch, head.ttl - 1);
+    sendBatch(hop, batch);
+  }
+
+  /** The last hop: QEMU ends the connection on a frame that is too long, so nothing unchecked may reach a port. */
+  function arrive(source: number, batch: Batch): void {
+    const run = runOf(batch);
+    let at = 0;
+    for (let end = nextFrame(run, 0); end !== 0; end = nextFrame(run, at)) {
+      const from = at + LENGTH_BYTES + 6;
+      if (isGroup(run, from) || !directory.learn(macAt(run, from), source)) return drop('forged');
+      at = end;
+    }
+    if (at !== run.length || at === 0) return drop('malformed');
+    deliver(run, undefined);
+  }
+
+  function deliver(run: Run, except: Port | undefined): void {
+    for (const port of ports) if (port !== except && !port.send(run)) drop('port-full');
+  }
+
+  function fromProbe(node: number, head: BatchHeader): void {
+    if (head.source !== node || head.destination !== self) return drop('malformed');
+    if (head.type === PROBE_REPLY) return neighbours.answered(node, head.sequence);
+    writeHeader(scratch, { ...head, type: PROBE_REPLY, ttl: 1, source: self, destination: node });
+    sendBatch(node, scratch.subarray(0, HEADER_BYTES));
+  }
+
+  return {
+    setGraph({ epoch, edges, directory: entries }) {
+      previous = current;
+      current = { epoch: epoch & 0xffff, routes: createRoutes(edges, self) };
+      directory.assign(entries);
+      directory.forget(current.routes.nodes);
+      for (const source of windows.keys()) if (!current.routes.nodes.has(source)) windows.delete(source);
+      neighbours.prune(current.routes.neighbours);
+    },
+    attachPort(port) {
+      ports.add(port);
+      return () => void ports.delete(port);
+    },
+    fromPort,
+    attachWire: (node, wire) => neighbours.attach(node, wire),
+    fromWire,
+    probe(node) {
+      const wire = neighbours.wire(node);
+      if (!wire) return false;
+      const head = { ...header(node, PROBE), ttl: 1 };
+      // The answer may take longer than the caller's interval (a stanza wire has seconds): one probe at a time.
+      if (!neighbours.probed(node, head.sequence)) return true;
+      writeHeader(scratch, head);
+      return wire.send(scratch.subarray(0, HEADER_BYTES));
+    },
+    stats: () => ({ neighbours: neighbours.stats(), dropped: { ...counts } }),
+  };
+}

@@ -1,0 +1,38 @@
+/** From the name of a topology to the links between the nodes that are there. Pure. */
+
+/** The centre of a star: the master guest's node. */
+const CENTRE = 1;
+
+export type TopologyShape =
+  | { readonly kind: 'star' | 'mesh' | 'ring' }
+  | { readonly kind: 'edges'; readonly edges: readonly (readonly [number, number])[] };
+
+/** Lower node first. */
+export type Edge = readonly [number, number];
+
+/** Each link once, in a fixed order, so that all peers that know the same nodes have the same graph. */
+export function topologyEdges(topology: TopologyShape, nodes: readonly number[]): Edge[] {
+  const present = [...new Set(nodes)].sort((a, b) => a - b);
+  switch (topology.kind) {
+    case 'star':
+      return present.includes(CENTRE)
+        ? unique(present.filter((node) => node !== CENTRE).map((node) => [CENTRE, node]))
+        : [];
+    case 'mesh':
+      return present.flatMap((a, i) => present.slice(i + 1).map((b): Edge => [a, b]));
+    case 'ring':
+      return unique(present.map((node, i) => [node, present[(i + 1) % present.length]!]));
+    case 'edges':
+      return unique(topology.edges.filter(([a, b]) => present.includes(a) && present.includes(b)));
+  }
+}
+
+function unique(edges: readonly (readonly [number, number])[]): Edge[] {
+  const seen = new Map<string, Edge>();
+  for (const [a, b] of edges) {
+    if (a === b) continue;
+    const edge: Edge = a < b ? [a, b] : [b, a];
+    seen.set(edge.join('-'), edge);
+  }
+  return [...seen.values()].sort(([a, b], [c, d]) => a - c || b - d);
+}
