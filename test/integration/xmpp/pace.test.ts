@@ -1,0 +1,45 @@
+/** Prosody's default limit of 10 kB/s: frames trickle, and what matters passes them. */
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { openFrameChannel } from '../../../src/xmpp/frames.ts';
+import { openMailbox } from '../../../src/xmpp/mailbox.ts';
+import { startTestServer, type TestServer } from '../../harness/prosody.ts';
+import { soon } from '../../harness/xmpp.ts';
+
+let prosody: TestServer;
+beforeAll(async () => {
+  prosody = await startTestServer({ bytesPerSecond: 'stock' });
+});
+afterAll(() => prosody[Symbol.asyncDispose]());
+
+test('while frames flood, a request overtakes all but what the server already has', async () => {
+  expect(prosody.server.bytesPerSecond).toBe(10_000);
+  await using sender = await prosody.open('sender');
+  await using receiver = await prosody.open('receiver');
+  using out = openFrameChannel({ session: sender });
+  using incoming = openFrameChannel({ session: receiver });
+  let arrived = 0;
+  incoming.listen(sender.jid, 'link', () => void arrived++);
+  const stop = openMailbox({ session: receiver }).serve(async () => ({ seconds: arrived }));
+  const payload = new Uint8Array(out.maxPayload).fill(7);
+  const flood = () => void (out.ready(receiver.jid) && out.send(receiver.jid, 'link', payload));
+  out.onReady(flood);
+  flood();
+  // A wire that ignores readiness: its queue overflows, oldest first, and that is counted.
+  for (let count = 0; count < 50; count++) out.send(receiver.jid, 'link', payload);
+  expect(out.drops).toBeGreaterThan(20);
+  await vi.waitFor(() => expect(arrived).toBeGreaterThan(2), soon);
+  for (let round = 0; round < 3; round++) {
+    const before = arrived;
+    const { seconds } = await openMailbox({ session: sender }).request(receiver.jid, {
+      kind: 'lease.renew',
+      lease: 'l',
+      seconds: 1,
+    });
+    // One second of the line holds four of these stanzas.
+    expect(seconds - before).toBeLessThan(5);
+  }
+  const before = arrived;
+  await vi.waitFor(() => expect(arrived).toBeGreaterThan(before + 2), soon);
+  expect([sender.counters().fresh, receiver.counters().fresh]).toEqual([1, 1]);
+  stop();
+});
