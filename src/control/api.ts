@@ -1,0 +1,125 @@
+/** What a running peer answers to its owner's own programs: types and the schemas of both directions. */
+import { parser, type Parse } from '../base/validate.ts';
+
+export interface PeerStatus {
+  readonly peer: {
+    /** Profile; names the runtime directory. */
+    readonly name: string;
+    /** Full JID. */
+    readonly jid: string;
+    readonly role: 'initiator' | 'worker' | 'peer';
+    readonly room: string;
+    readonly pid: number;
+    readonly software: string;
+    readonly uptimeSeconds: number;
+    readonly residentMiB: number;
+  };
+  readonly occupants: readonly OccupantStatus[];
+  readonly job?: {
+    readonly id: string;
+    readonly name: string;
+    readonly topology: string;
+    readonly revision: number;
+    readonly state: string;
+    readonly subnet: string;
+  };
+  readonly guests: readonly GuestStatus[];
+  readonly links: readonly LinkStatus[];
+}
+
+export interface OccupantStatus {
+  readonly nick: string;
+  readonly jid: string;
+  /** False: silent for 30 s. */
+  readonly alive: boolean;
+  readonly role?: string;
+  readonly cpus?: number;
+  readonly memoryMiB?: number;
+  readonly accelerator?: string;
+  readonly guests?: number;
+  readonly software?: string;
+  readonly accepts?: boolean;
+}
+
+export interface GuestStatus {
+  readonly name: string;
+  readonly role: string;
+  readonly mac: string;
+  readonly address: string;
+  /** Nickname of the peer that hosts it. */
+  readonly peer: string;
+  readonly state: string;
+  readonly bootSeconds?: number;
+  readonly residentMiB?: number;
+  readonly accelerator?: string;
+  readonly reason?: string;
+}
+
+export interface LinkStatus {
+  /** Names of guests. */
+  readonly from: string;
+  readonly to: string;
+  readonly wire: string;
+  readonly roundTripMs?: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  readonly drops: number;
+  readonly reason?: string;
+}
+
+/** Bytes as base64. */
+export interface ExecReply {
+  readonly exitCode: number;
+  readonly signal?: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** One piece of a guest's console log. Offsets count from the guest's first byte; old bytes may be gone: `offset` says where the piece begins. */
+export interface LogPage {
+  readonly data: string;
+  readonly offset: number;
+  readonly total: number;
+}
+
+export interface PeerApi {
+  status(): Promise<PeerStatus>;
+  /** The signal aborts when the program that asked has gone. */
+  exec(
+    params: { readonly guest: string; readonly command: readonly string[]; readonly timeoutSeconds: number },
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<ExecReply>;
+  log(params: { readonly guest: string; readonly offset: number }): Promise<LogPage>;
+  type(params: { readonly guest: string; readonly data: string }): Promise<Record<string, never>>;
+  /** Ends the peer, and with it the job that it runs. */
+  down(): Promise<Record<string, never>>;
+}
+
+export type Method = keyof PeerApi;
+
+const record = (properties: Record<string, unknown> = {}, optional: Record<string, unknown> = {}) => ({
+  type: 'object',
+  additionalProperties: false,
+  required: Object.keys(properties),
+  properties: { ...properties, ...optional },
+});
+const text = (maxLength: number) => ({ type: 'string', maxLength });
+const guest = { type: 'string', minLength: 1, maxLength: 64 };
+const count = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+
+/** Parameters of each method, checked by the peer before it looks at them. */
+export const parseParams: Readonly<Record<Method, Parse<unknown>>> = {
+  status: parser('status', 'control.params', record()),
+  exec: parser(
+    'exec',
+    'control.params',
+    record({
+      guest,
+      command: { type: 'array', minItems: 1, maxItems: 256, items: text(32_768) },
+      timeoutSeconds: { type: 'integer', minimum: 1, maximum: 86_400 },
+    }),
+  ),
+  log: parser('log', 'control.params', record({ guest, offset: count })),
+  type: parser('type', 'control.params', record({ guest, data: text(8192) })),
+  down: parser('down', 'control.params', record()),
+};

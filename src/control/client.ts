@@ -1,0 +1,175 @@
+/** The local API of a running peer, from the outside: what a command calls is a request over the peer's socket. */
+import { connect, type Socket } from 'node:net';
+import { describeError, KithError } from '../base/errors.ts';
+import { parseJson, parser } from '../base/validate.ts';
+import type { ExecReply, LogPage, Method, PeerApi, PeerStatus } from './api.ts';
+import { encodeLine, lineReader } from './lines.ts';
+
+/** Two outputs of 16 MiB in base64 (the cap on a command's output) and the line around them. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+
+/** Time for the peer to ask another one through a slow chat server; on top of what a command itself may take. */
+const ANSWER_MS = 60_000;
+
+export interface ControlClient extends PeerApi, AsyncDisposable {}
+
+interface Answer {
+  /** Null: the peer refuses the connection itself. */
+  readonly id: number | null;
+  readonly result?: object;
+  readonly error?: {
+    readonly code: string;
+    readonly message: string;
+    readonly hint?: string;
+    readonly retry?: 'never' | 'later' | 'after-change';
+  };
+}
+
+// Loose on purpose: a newer peer may say more than we know.
+const parseAnswer = parser<Answer>('the answer', 'control.bad-answer', {
+  type: 'object',
+  required: ['id'],
+  properties: {
+    id: { type: ['integer', 'null'] },
+    result: { type: 'object' },
+    error: {
+      type: 'object',
+      required: ['code', 'message'],
+      properties: {
+        code: { type: 'string', maxLength: 128 },
+        message: { type: 'string', maxLength: 65_536 },
+        hint: { type: 'string', maxLength: 65_536 },
+        retry: { enum: ['never', 'later', 'after-change'] },
+      },
+    },
+  },
+});
+
+interface Pending {
+  readonly resolve: (result: object) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Connects to the socket of a peer. All calls fail when the signal aborts, the peer goes, or it does not answer in time. */
+export async function connectControl(
+  path: string,
+  options: { readonly signal?: AbortSignal | undefined; readonly answerMs?: number } = {},
+): Promise<ControlClient> {
+  const { signal, answerMs = ANSWER_MS } = options;
+  signal?.throwIfAborted();
+  const socket = await open(path);
+  const pending = new Map<number, Pending>();
+  let lastId = 0;
+  let failure: unknown;
+
+  const end = (error: unknown): void => {
+    failure ??= error;
+    signal?.removeEventListener('abort', onAbort);
+    for (const { reject } of pending.values()) reject(failure);
+    pending.clear();
+    socket.destroy();
+  };
+  const onAbort = () => end(signal?.reason);
+  const take = (line: string): void => {
+    if (failure !== undefined) return;
+    try {
+      const { id, result, error } = parseAnswer(parseJson('the answer', 'control.bad-answer', line, MAX_ANSWER_BYTES));
+      if (id === null) throw error ? new KithError(error) : badAnswer('an answer to nothing');
+      const call = pending.get(id);
+      pending.delete(id);
+      if (error) call?.reject(new KithError(error));
+      else if (result) call?.resolve(result);
+      else call?.reject(badAnswer('an answer without a result'));
+    } catch (error) {
+      end(error);
+    }
+  };
+  const read = lineReader(MAX_ANSWER_BYTES, take);
+  socket.on('data', (chunk: Buffer) => {
+    if (!read(chunk)) end(badAnswer(`an answer of more than ${MAX_ANSWER_BYTES} bytes`));
+  });
+  socket.on('error', () => {}); // 'close' follows
+  socket.on('close', () => end(gone(path)));
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+
+  const ask = (method: Method, params: object, extraMs = 0): Promise<object> =>
+    new Promise<object>((resolve, reject) => {
+      if (failure !== undefined) {
+        reject(failure);
+        return;
+      }
+      const id = ++lastId;
+      const timer = setTimeout(() => {
+        pending.delete(id);
+        reject(mute(method, answerMs + extraMs));
+      }, answerMs + extraMs);
+      const settle =
+        <T>(done: (value: T) => void) =>
+        (value: T) => {
+          clearTimeout(timer);
+          done(value);
+        };
+      pending.set(id, { resolve: settle(resolve), reject: settle(reject) });
+      socket.write(encodeLine({ id, method, params }));
+    });
+
+  return {
+    status: () => ask('status', {}) as Promise<PeerStatus>,
+    exec: (params) => ask('exec', params, params.timeoutSeconds * 1000) as Promise<ExecReply>,
+    log: (params) => ask('log', params) as Promise<LogPage>,
+    type: (params) => ask('type', params) as Promise<Record<string, never>>,
+    down: () => ask('down', {}) as Promise<Record<string, never>>,
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise<void>((resolve) => {
+        if (socket.closed) resolve();
+        else socket.once('close', () => resolve());
+      });
+      end(new KithError({ code: 'control.closed', message: 'the connection to the peer was closed', retry: 'never' }));
+      await closed;
+    },
+  };
+}
+
+function open(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('error', (cause) => {
+      reject(
+        new KithError({
+          code: 'control.no-peer',
+          message: `no peer answers at ${path}: ${describeError(cause)}`,
+          hint: 'start one with kith peer, kith worker or kith run',
+          cause,
+        }),
+      );
+    });
+    socket.once('connect', () => {
+      socket.removeAllListeners('error');
+      resolve(socket);
+    });
+  });
+}
+
+const badAnswer = (what: string) =>
+  new KithError({
+    code: 'control.bad-answer',
+    message: `the peer sent ${what}`,
+    hint: 'is it the same version of kith?',
+    retry: 'never',
+  });
+
+const gone = (path: string) =>
+  new KithError({
+    code: 'control.peer-gone',
+    message: `the peer at ${path} went away`,
+    hint: 'kith ps shows which ones run',
+  });
+
+const mute = (method: string, ms: number) =>
+  new KithError({
+    code: 'control.no-answer',
+    message: `the peer did not answer ${method} within ${ms / 1000} s`,
+    hint: 'try again, or look at its log',
+    retry: 'later',
+  });
