@@ -1,0 +1,90 @@
+/** What `peer`, `worker` and `run` share: from flags and files to a peer in the room. */
+import { accessByInvitation, type Access } from '../account.ts';
+import { errorCode, KithError } from '../base/errors.ts';
+import { shortId } from '../base/ids.ts';
+import { openPeer, type Peer, type PeerOptions } from '../peer.ts';
+import type { CommandContext } from './command.ts';
+import { askHuman } from './ask.ts';
+import { loadConfig, type Config } from './config.ts';
+
+/** Whose account an unnamed peer uses: the same at each start, so that neither accounts nor folders pile up. */
+const PROFILES: Readonly<Record<PeerOptions['role'], string>> = { initiator: 'run', worker: 'worker', peer: 'peer' };
+
+/** Options that all three take, for node:util parseArgs; main.ts adds them to the command table. */
+export async function launchPeer(
+  context: CommandContext,
+  role: PeerOptions['role'],
+  extra: { readonly onDown: () => void; readonly signal: AbortSignal; readonly accept?: PeerOptions['accept'] },
+): Promise<Peer> {
+  const config = await loadConfig(context);
+  // Two runs may go on at once, as two resources of one account: only the names that kith ps knows them by must differ.
+  const profile = config.name ?? PROFILES[role];
+  const name = config.name ?? (role === 'initiator' ? `${profile}-${shortId()}` : profile);
+  const access = await accessOf(context, config, profile, extra.signal);
+  const accept = extra.accept ?? config.accept ?? (role === 'worker' ? 'room' : 'ask');
+  const opening = openPeer({
+    ...access,
+    name,
+    nick: config.nick ?? name,
+    role,
+    createRoom: !config.invitation && Boolean(config.createRoom),
+    accept,
+    limits: config.limits ?? {},
+    ask:
+      accept === 'ask'
+        ? askHuman({ terminal: process.stdin, output: process.stderr, signal: extra.signal })
+        : undefined,
+    wireAddress: config.wireAddress,
+    iceServers: config.iceServers ?? [],
+    paths: context.paths,
+    log: context.log,
+    signal: extra.signal,
+    onDown: extra.onDown,
+  });
+  return config.invitation ? opening : opening.catch(orCreateIt);
+}
+
+/** Whose account makes rooms by the way would turn a slip of the pen into an empty room and a job that waits for ever. */
+function orCreateIt(error: unknown): never {
+  if (!(error instanceof KithError) || errorCode(error) !== 'xmpp.unknown-room') throw error;
+  const { code, message } = error;
+  throw new KithError({ code, message, hint: 'check its name, or make it with --create-room', cause: error });
+}
+
+async function accessOf(
+  context: CommandContext,
+  config: Config,
+  profile: string,
+  signal: AbortSignal,
+): Promise<Access> {
+  if (config.invitation) {
+    const access = await accessByInvitation(config.invitation, {
+      profile,
+      paths: context.paths,
+      log: context.log,
+      signal,
+    });
+    return { ...access, room: config.room ?? access.room };
+  }
+  const { server, jid, password, room } = config;
+  const missing = Object.entries({ jid, password, room }).filter(([, value]) => !value);
+  if (!jid || !password || !room) {
+    throw new KithError({
+      code: 'cli.no-account',
+      message: `no invitation and no account: ${missing.map(([key]) => key).join(', ')} missing`,
+      hint: 'run kith host and pass --invitation FILE, or set jid, passwordFile and room in the configuration',
+    });
+  }
+  const [username = '', domain = ''] = jid.split('@');
+  return {
+    room,
+    account: { username, password },
+    server: {
+      host: server?.host ?? domain,
+      port: server?.port ?? 5223, // direct TLS (XEP-0368)
+      domain,
+      ...(server?.fingerprint ? { fingerprint: server.fingerprint } : {}),
+      bytesPerSecond: server?.bytesPerSecond ?? 2000, // polite on a server that is not ours (measured: facts on stock limits)
+    },
+  };
+}

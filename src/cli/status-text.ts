@@ -1,0 +1,90 @@
+/** A peer's status as a page of text. Pure. */
+import type { GuestStatus, LinkStatus, OccupantStatus, PeerStatus } from '../control/api.ts';
+import { formatBytes } from './bytes.ts';
+import { printable } from './output.ts';
+import { table } from './table.ts';
+
+export function statusText(status: PeerStatus): string {
+  const { peer, job, guests, links, occupants } = status;
+  const lines = [
+    `${peer.name}  ${peer.role} ${peer.jid} in ${peer.room}, ${peer.software}, pid ${peer.pid}, up ${formatDuration(peer.uptimeSeconds)}, ${peer.residentMiB} MiB`,
+    job
+      ? `job ${job.name}  ${job.topology}, ${job.subnet}, ${job.state}, revision ${job.revision}, id ${job.id}`
+      : 'no job',
+  ].map(printable);
+  const parts = [
+    lines.join('\n'),
+    ...(guests.length > 0 ? [guestTable(guests)] : []),
+    ...(links.length > 0 ? [linkTable(links)] : []),
+    roomTable(occupants),
+  ];
+  return `${parts.join('\n\n')}\n`;
+}
+
+const guestTable = (guests: readonly GuestStatus[]) =>
+  plainTable(
+    ['guest', 'role', 'mac', 'address', 'peer', 'state', 'boot s', 'memory', 'accel', 'reason'],
+    guests.map((guest) => [
+      guest.name,
+      guest.role,
+      guest.mac,
+      guest.address,
+      guest.peer,
+      guest.state,
+      guest.bootSeconds?.toFixed(1),
+      guest.residentMiB === undefined ? undefined : `${guest.residentMiB} MiB`,
+      guest.accelerator,
+      guest.reason,
+    ]),
+  );
+
+const linkTable = (links: readonly LinkStatus[]) =>
+  plainTable(
+    ['link', 'wire', 'rtt ms', 'out', 'in', 'drops', 'reason'],
+    links.map((link) => [
+      `${link.from} - ${link.to}`,
+      link.wire,
+      link.roundTripMs?.toFixed(1),
+      formatBytes(link.sentBytes),
+      formatBytes(link.receivedBytes),
+      String(link.drops),
+      link.reason,
+    ]),
+  );
+
+const roomTable = (occupants: readonly OccupantStatus[]) =>
+  plainTable(
+    ['in the room', 'role', 'alive', 'cpus', 'memory', 'accel', 'guests', 'accepts', 'software'],
+    occupants.map((occupant) => [
+      occupant.nick,
+      occupant.role,
+      yesNo(occupant.alive),
+      occupant.cpus?.toString(),
+      occupant.memoryMiB === undefined ? undefined : `${occupant.memoryMiB} MiB`,
+      occupant.accelerator,
+      occupant.guests?.toString(),
+      occupant.accepts === undefined ? undefined : yesNo(occupant.accepts),
+      occupant.software,
+    ]),
+  );
+
+/** A last column that says nothing in any row is left out. */
+function plainTable(head: readonly string[], rows: readonly (readonly (string | undefined)[])[]): string {
+  const last = head.length - 1;
+  const width = rows.some((row) => row[last]) ? head.length : last;
+  return table(
+    head.slice(0, width),
+    rows.map((row) => row.slice(0, width).map((cell) => (cell ? printable(cell) : '-'))),
+  );
+}
+
+const yesNo = (value: boolean) => (value ? 'yes' : 'no');
+
+/** `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`. */
+export function formatDuration(seconds: number): string {
+  const minutes = Math.floor(seconds / 60);
+  const hours = Math.floor(minutes / 60);
+  if (minutes < 1) return `${Math.floor(seconds)} s`;
+  if (hours < 1) return `${minutes} min`;
+  return hours < 24 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}

@@ -1,0 +1,324 @@
+/** Composition root: the one place where session, room, mailbox, images, guests, wires, worker and control are plugged together. */
+import { freemem, availableParallelism } from 'node:os';
+import { mkdir, statfs } from 'node:fs/promises';
+import { systemClock } from './base/clock.ts';
+import { describeError, KithError } from './base/errors.ts';
+import { openRunDirectory } from './base/guard.ts';
+import type { Log } from './base/log.ts';
+import type { Paths } from './base/paths.ts';
+import type { PeerStatus } from './control/api.ts';
+import { openPeerDirectory } from './control/directory.ts';
+import { serveControl } from './control/server.ts';
+import { bootGuest } from './guest/guest.ts';
+import { probeHost, type HostFacts } from './guest/probe.ts';
+import { openStore, type Store } from './image/store.ts';
+import { defaultLimits, type Accept, type LeaseQuestion, type Limits } from './job/policy.ts';
+import type { Ask } from './job/guest-client.ts';
+import type { JobRun } from './job/initiator.ts';
+import { openWorker, type Worker } from './job/worker.ts';
+import { createImageExchange, type ImageExchange } from './job/images.ts';
+import type { HostingDeps } from './job/hosting.ts';
+import type { Capacity } from './protocol/capacity.ts';
+import type { Replies, Request } from './protocol/messages.ts';
+import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
+import { openBlob } from './wire/blob.ts';
+import { createSignalRouter, type SignalRouter } from './wire/signaling.ts';
+import { openStanza } from './wire/stanza.ts';
+import { openWebrtc } from './wire/webrtc.ts';
+import { openFrameChannel } from './xmpp/frames.ts';
+import { openMailbox, type Mailbox } from './xmpp/mailbox.ts';
+import { joinRoom, type Room } from './xmpp/room.ts';
+import { openSession, type Session } from './xmpp/session.ts';
+import { peerApi } from './peer-api.ts';
+import { SOFTWARE } from './version.ts';
+
+export interface PeerOptions {
+  /** Profile: names the runtime directory and the nickname. */
+  readonly name: string;
+  readonly nick: string;
+  readonly role: Capacity['role'];
+  readonly server: {
+    readonly host: string;
+    readonly port: number;
+    readonly domain: string;
+    readonly fingerprint?: string;
+    readonly bytesPerSecond: number;
+  };
+  readonly account: { readonly username: string; readonly password: string };
+  readonly room: string;
+  /** May this peer create the room if it does not exist? */
+  readonly createRoom: boolean;
+  readonly accept: Accept;
+  readonly limits: Partial<Limits>;
+  readonly ask: ((question: LeaseQuestion) => Promise<boolean>) | undefined;
+  /** Address that data channels bind to; undefined: all of the machine. */
+  readonly wireAddress: string | undefined;
+  readonly iceServers: readonly string[];
+  readonly paths: Paths;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  /** Asked over the local socket to stop. */
+  readonly onDown: () => void;
+}
+
+export interface Peer extends AsyncDisposable {
+  readonly name: string;
+  readonly self: string;
+  readonly nick: string;
+  readonly room: Room;
+  readonly store: Store;
+  readonly host: HostFacts;
+  readonly ask: Ask;
+  readonly worker: Worker;
+  readonly images: ImageExchange;
+  /** Master keys of jobs that start here, by job; they never leave this machine. */
+  readonly privateKeys: Map<string, string>;
+  /** The job that this peer runs, once it does. */
+  job: JobRun | undefined;
+  readonly options: PeerOptions;
+  readonly startedAt: number;
+  status(): Promise<PeerStatus>;
+  /** Resolves with the error that ended the session, or undefined after disposal. */
+  readonly closed: Promise<KithError | undefined>;
+}
+
+export async function openPeer(options: PeerOptions): Promise<Peer> {
+  const { log, signal, paths } = options;
+  await using stack = new AsyncDisposableStack();
+  const directory = stack.use(await openPeerDirectory(paths.runtime, options.name));
+  const store = await openStore(paths.cache);
+  // An accelerator counts only once a real kernel has spoken under it; without any image there is none to try.
+  const [stored] = await store.list();
+  let host = await probeHost({ cacheDir: paths.cache, kernel: stored?.kernel, signal, log });
+  const limits: Limits = {
+    ...defaultLimits({ freeMemoryMiB: Math.floor(freemem() / 2 ** 20), cpus: availableParallelism() }),
+    ...options.limits,
+  };
+
+  const session: Session = stack.use(await openSession({ ...options.server, ...options.account, log, signal }));
+  const mailbox: Mailbox = openMailbox({ session, log });
+  const frames = stack.use(openFrameChannel({ session }));
+  const ask: Ask = (to, request, how) =>
+    mailbox.request(to, request, {
+      ...(how?.timeoutMs ? { timeoutMs: how.timeoutMs } : {}),
+      ...(how?.signal ? { signal: how.signal } : {}),
+    });
+
+  const router: SignalRouter = createSignalRouter({
+    send: async (to, body) => {
+      await ask(to, { kind: 'signal', ...body });
+    },
+    log,
+  });
+  const wireOptions = {
+    ...(options.wireAddress ? { bindAddress: options.wireAddress } : {}),
+    iceServers: [...options.iceServers],
+    log,
+  };
+  const images = stack.use(
+    createImageExchange({
+      store,
+      ask,
+      openBlob: ({ peer, channel, offer, signal }) =>
+        openBlob({ ...wireOptions, offer, pipe: router.pipe({ peer, channel, offer }), signal }),
+      log,
+    }),
+  );
+
+  const privateKeys = new Map<string, string>();
+  const hosting: Omit<HostingDeps, 'onChange'> = {
+    self: mailbox.self,
+    clock: systemClock,
+    log,
+    openWire: (request) =>
+      request.rung === 'stanza'
+        ? Promise.resolve(
+            openStanza({ peer: request.peer, link: request.channel, channel: frames, onBatch: request.onBatch, log }),
+          )
+        : openWebrtc({
+            ...wireOptions,
+            offer: request.offer,
+            pipe: router.pipe(request),
+            onBatch: request.onBatch,
+            signal: request.signal,
+          }),
+    boot: async ({ plan, guest, onRun, onState, onConsole, signal }) => {
+      const image = await images.ensure(guest.image, plan, signal);
+      if (!stored) host = await probeHost({ cacheDir: paths.cache, kernel: image.kernel, signal, log });
+      onState('booting');
+      const { subnet, mtu, slots } = plan.lan;
+      // Only for a job of our own: whoever else plans a master guest here does not get the key of ours.
+      const own = guest.role === 'master' && plan.job.initiator === mailbox.self;
+      const key = own ? privateKeys.get(plan.job.id) : undefined;
+      const run = await openRunDirectory(directory.path, 'g-');
+      try {
+        const running = await bootGuest({
+          name: guest.name,
+          image,
+          memoryMiB: guest.memoryMiB,
+          cpus: guest.cpus,
+          config: {
+            role: guest.role,
+            hostname: guest.name,
+            mac: guest.mac,
+            address: guest.address,
+            subnet,
+            mtu,
+            slots,
+            masterKey: plan.masterKey,
+            ...(key ? { masterPrivateKey: key } : {}),
+          },
+          run,
+          // The runtime directory is often a small tmpfs; a disk may grow.
+          diskDirectory: paths.cache,
+          host,
+          onRun,
+          onConsole,
+          log,
+          signal,
+        });
+        const dispose = running[Symbol.asyncDispose].bind(running);
+        running[Symbol.asyncDispose] = async () => {
+          await dispose();
+          await run[Symbol.asyncDispose]();
+        };
+        return running;
+      } catch (error) {
+        await run[Symbol.asyncDispose]();
+        throw error;
+      }
+    },
+  };
+
+  let room: Room | undefined;
+  const capacity = async (worker: Worker | undefined): Promise<Capacity> => {
+    await mkdir(paths.cache, { recursive: true });
+    const disk = await statfs(paths.cache);
+    const inUse = worker?.inUse ?? { memoryMiB: 0, guests: 0 }; // after the waits: the newest counts
+    return {
+      software: SOFTWARE,
+      protocol: PROTOCOL_VERSION,
+      role: options.role,
+      cpus: limits.cpus,
+      memoryMiB: Math.max(0, limits.memoryMiB - inUse.memoryMiB),
+      diskMiB: Math.floor((disk.bavail * disk.bsize) / 2 ** 20),
+      arch: host.arch,
+      accelerator: host.accelerator,
+      guests: inUse.guests,
+      accepts: options.role !== 'initiator' && options.accept !== 'none' && inUse.guests < limits.guests,
+    };
+  };
+  const worker: Worker = stack.use(
+    openWorker({
+      ...hosting,
+      accept: options.accept,
+      limits,
+      ask: options.ask,
+      sendReport: (to, message) => ask(to, message),
+      onGuests: () => {
+        capacity(worker)
+          .then((now) => room?.announce(now))
+          .catch((error: unknown) => log.warn('capacity not announced', { reason: describeError(error) }));
+      },
+    }),
+  );
+
+  let peer: Peer | undefined;
+  // By account: a peer that was killed and came back shares its nickname with its own ghost (multi-session nicks, XEP-0045 7.2.3).
+  const isOccupant = (jid: string) =>
+    room?.occupants().some((occupant) => bareOf(occupant.jid) === bareOf(jid)) ?? false;
+  stack.defer(
+    mailbox.serve((from, request) =>
+      serve(from, request, {
+        worker,
+        router,
+        images,
+        job: peer?.job,
+        inRoom: isOccupant(from),
+        mayAsk: from === mailbox.self || (options.role !== 'initiator' && isOccupant(from)),
+      }),
+    ),
+  );
+  room = stack.use(
+    await joinRoom({
+      session,
+      room: options.room,
+      nick: options.nick,
+      capacity: await capacity(worker),
+      create: options.createRoom ? {} : undefined,
+      log,
+      signal,
+    }),
+  );
+  stack.defer(room.onChange(() => peer?.job?.consider()));
+
+  const opened: Omit<Peer, typeof Symbol.asyncDispose> = {
+    name: options.name,
+    self: mailbox.self,
+    nick: room.nick,
+    room,
+    store,
+    host,
+    ask,
+    worker,
+    images,
+    privateKeys,
+    job: undefined,
+    options,
+    startedAt: Date.now(),
+    closed: room.closed,
+    status: () => api.status(),
+  };
+  const owned = new AsyncDisposableStack();
+  peer = Object.assign(opened, { [Symbol.asyncDispose]: () => owned.disposeAsync() });
+  const api = peerApi(peer);
+  stack.use(await serveControl({ path: directory.socket, api, log, signal }));
+  owned.use(stack.move());
+  log.info('peer ready', { peer: peer.nick, room: options.room });
+  return peer;
+}
+
+const bareOf = (jid: string) => jid.split('/')[0];
+
+/** Who may say what: leases by the policy, signals by plan mates alone, reports and images by the job's own workers alone. */
+function serve(
+  from: string,
+  request: Request,
+  to: {
+    readonly worker: Worker;
+    readonly router: SignalRouter;
+    readonly images: ImageExchange;
+    readonly job: JobRun | undefined;
+    readonly inRoom: boolean;
+    /** An initiator hosts its own master guest and nothing else; others listen to whom they see in the room. */
+    readonly mayAsk: boolean;
+  },
+): Promise<Replies[keyof Replies]> {
+  const { worker, router, images, job, inRoom } = to;
+  const isMember = job?.places.some((place) => place.peer === from) ?? false;
+  switch (request.kind) {
+    case 'lease.request':
+      return to.mayAsk ? (worker.handle(from, request) ?? refuse(from)) : refuse(from);
+    case 'signal':
+      if (!worker.knows(from) && !isMember && !(worker.expecting && inRoom)) return refuse(from);
+      router.dispatch(from, request.channel, request.session, request.data);
+      return Promise.resolve({});
+    case 'guest.report':
+      job?.onReport(from, request);
+      return Promise.resolve({});
+    case 'image.fetch':
+      if (!job || !isMember || request.job !== job.id) return refuse(from);
+      return images.give(from, request, new Set(job.plan?.guests.map(({ image }) => image.hash)));
+    default:
+      return worker.handle(from, request) ?? refuse(from);
+  }
+}
+
+const refuse = (from: string) =>
+  Promise.reject(
+    new KithError({
+      code: 'peer.not-allowed',
+      message: `${from} has no part in anything that runs here`,
+      retry: 'never',
+    }),
+  );
