@@ -1,0 +1,60 @@
+/** How fast does a switch forward? Prints frames per second and Mbit/s: `node test/bench/switch.ts [frame bytes] [frames per run] [seconds]`. */
+import { systemClock } from '../../src/base/clock.ts';
+import { createSwitch } from '../../src/net/switch.ts';
+import { topologyEdges } from '../../src/net/topology.ts';
+import { memoryPair } from '../../src/wire/memory.ts';
+import { frame, macOf, runOfFrames } from '../harness/frames.ts';
+
+const [bytes = 1514, perRun = 43, seconds = 2] = process.argv.slice(2).map(Number);
+const nodes = [1, 2, 3];
+const edges = topologyEdges({ kind: 'star' }, nodes);
+
+let arrived = 0;
+const switches = nodes.map((node) => {
+  const sw = createSwitch({ node, lan: 1, clock: systemClock });
+  sw.setGraph({ epoch: 1, edges, directory: nodes.map((other) => ({ node: other, mac: macOf(other) })) });
+  return sw;
+});
+const at = (node: number) => switches[node - 1]!;
+for (const [a, b] of edges) {
+  const [left, right] = memoryPair({
+    onBatch: [(batch) => at(a).fromWire(b, batch), (batch) => at(b).fromWire(a, batch)],
+  });
+  at(a).attachWire(b, left);
+  at(b).attachWire(a, right);
+}
+for (const node of nodes) {
+  at(node).attachPort({
+    name: `guest-${node}`,
+    closed: new Promise(() => {}),
+    send(run) {
+      arrived += run.length;
+      return true;
+    },
+  });
+}
+
+async function measure(name: string, from: number, to: number): Promise<void> {
+  const run = runOfFrames(
+    ...Array.from({ length: perRun }, () => frame({ to: macOf(to), from: macOf(from), length: bytes })),
+  );
+  for (const timed of [false, true]) {
+    arrived = 0;
+    const start = performance.now();
+    const end = start + (timed ? seconds : 0.3) * 1000;
+    while (performance.now() < end) {
+      for (let i = 0; i < 10; i++) at(from).fromPort(run);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (!timed) continue;
+    const frames = arrived / (bytes + 4) / ((performance.now() - start) / 1000);
+    const mbits = (frames * bytes * 8) / 1e6;
+    process.stdout.write(
+      `${name.padEnd(34)} ${Math.round(frames).toString().padStart(10)} frames/s ${Math.round(mbits).toString().padStart(8)} Mbit/s\n`,
+    );
+  }
+}
+
+process.stdout.write(`${bytes} bytes per frame, ${perRun} frames per run, ${seconds} s each\n`);
+await measure('port - wire - port (2 switches)', 1, 2);
+await measure('port - wire - wire - port (transit)', 2, 3);

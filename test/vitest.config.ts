@@ -1,0 +1,32 @@
+/** Three projects: unit (pure, seconds), integration (real Prosody and data channels), guests (real QEMU). */
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    root: new URL('..', import.meta.url).pathname,
+    reporters: ['default', './test/harness/guest-count.ts', './test/harness/plain-totals.ts'],
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        // Software emulation on two cores: one file at a time, or guests starve each other past their deadlines.
+        test: {
+          name: 'guests',
+          include: ['test/guests/**/*.test.ts'],
+          testTimeout: 240_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
