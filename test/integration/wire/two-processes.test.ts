@@ -34,7 +34,8 @@ test('two processes meet on 127.0.0.1 alone; the death of one closes the wire of
     onBatch: inbox.take,
   });
   wire.send(Uint8Array.of(1, 2, 3));
-  expect(await inbox.until(1)).toEqual([Uint8Array.of(1, 2, 3)]); // the child sends back what it gets
+  const echo = await Promise.race([inbox.until(1), wire.closed]); // the child sends back what it gets
+  expect(echo).toEqual([Uint8Array.of(1, 2, 3)]);
   expect(addressesOf(signals)).toEqual(new Set(['127.0.0.1']));
   // ICE consent runs out after 30 s (RFC 7675, 5.1); nothing is faster that a killed process could still do.
   child.kill('SIGKILL');

@@ -54,11 +54,12 @@ async function answer(): Promise<void> {
     const { channel, session, data } = JSON.parse(line) as Signal;
     router.dispatch('a', channel, session, data);
   });
-  const wire = await openWebrtc({
+  const opening = openWebrtc({
     ...common,
     offer: false,
     pipe: router.pipe({ peer: 'a', channel: 'x', offer: false }),
-    onBatch: (batch) => wire.send(batch),
+    // The first batch may be here before openWebrtc has returned.
+    onBatch: (batch) => void opening.then((wire) => wire.send(batch)),
   });
-  await wire.closed;
+  await (await opening).closed;
 }
