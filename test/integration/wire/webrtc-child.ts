@@ -61,5 +61,7 @@ async function answer(): Promise<void> {
     // The first batch may be here before openWebrtc has returned.
     onBatch: (batch) => void opening.then((wire) => wire.send(batch)),
   });
-  await (await opening).closed;
+  await (
+    await opening
+  ).closed;
 }
