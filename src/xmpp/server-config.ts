@@ -24,7 +24,7 @@ export const STOCK_BYTES_PER_SECOND = 10_000;
 /** Prosody's own default, written down because peers rely on it. */
 const SERVER_STANZA_BYTES = 262_144;
 
-const MODULES = ['disco', 'roster', 'saslauth', 'smacks', 'ping', 'register_ibr', 'limits', 'kith_tokens'];
+const MODULES = ['disco', 'roster', 'saslauth', 'smacks', 'ping', 'time', 'register_ibr', 'limits', 'kith_tokens'];
 
 export function prosodyConfig(config: ProsodyConfig): string {
   const { directory, bytesPerSecond } = config;
