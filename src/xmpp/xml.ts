@@ -1,10 +1,11 @@
 /** XML as this room needs it: stanzas, and JSON in one element of ours, ASCII only. */
 import { xml } from '@xmpp/client';
+import { asciiJson } from '../base/ascii.ts';
 import { KithError } from '../base/errors.ts';
 import { parseJson } from '../base/validate.ts';
 import { KITH_NS } from '../protocol/namespaces.ts';
 
-export { xml };
+export { asciiJson, xml };
 export type Element = ReturnType<typeof xml>;
 
 export const SM_NS = 'urn:xmpp:sm:3';
@@ -14,17 +15,6 @@ export const BIND_NS = 'urn:ietf:params:xml:ns:xmpp-bind';
 export const STANZA_ERROR_NS = 'urn:ietf:params:xml:ns:xmpp-stanzas';
 export const MUC_NS = 'http://jabber.org/protocol/muc';
 export const HINTS_NS = 'urn:xmpp:hints';
-
-/**
- * JSON with everything outside printable ASCII as `\uXXXX`: XML forbids control characters and U+FFFE, which JSON.stringify lets
- * through, and one such character ends the whole stream (measured: `not-well-formed`).
- */
-export function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replace(
-    /[^\x20-\x7e]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
 
 /** `<kith xmlns='urn:kith:0'>JSON</kith>` */
 export const kithElement = (value: unknown): Element => xml('kith', { xmlns: KITH_NS }, asciiJson(value));
