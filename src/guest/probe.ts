@@ -88,7 +88,7 @@ async function findAccelerator(host: Host, options: ProbeOptions): Promise<HostF
   const known = await readCache(file, key);
   if (known !== undefined) return known ? candidate : 'tcg';
   if (!options.kernel) return 'tcg';
-  const works = await kernelSpeaks(host, candidate, options.kernel, options.signal);
+  const works = await kernelSpeaks(host, candidate, options.kernel, { signal: options.signal });
   options.signal?.throwIfAborted();
   options.log.info('probed accelerator', { accelerator: candidate, works });
   await writeCache(options.cacheDir, file, { key, works });
@@ -110,18 +110,18 @@ async function candidateAccelerator(host: Host): Promise<'kvm' | 'hvf' | undefin
  * Boots the kernel until it prints its first line. Nothing less will do: there are hosts where /dev/kvm opens and a small
  * test program succeeds, but a kernel aborts or hangs without a word (measured).
  */
-async function kernelSpeaks(
+export async function kernelSpeaks(
   host: Host,
-  accelerator: 'kvm' | 'hvf',
+  accelerator: HostFacts['accelerator'],
   kernel: string,
-  signal?: AbortSignal,
+  { patienceMs = SPEAK_MS, signal }: { readonly patienceMs?: number; readonly signal?: AbortSignal | undefined },
 ): Promise<boolean> {
   const child = startChild(host.qemu, probeArguments(kernel, host, accelerator), {
     stdout: 'pipe',
     stderr: 'ignore',
     ...(signal ? { signal } : {}),
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), SPEAK_MS);
+  const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
   try {
     let seen = '';
     for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
