@@ -66,6 +66,7 @@ export type Request =
   | { readonly kind: 'guest.log'; readonly lease: string; readonly offset: number }
   | { readonly kind: 'guest.type'; readonly lease: string; readonly data: string }
   | { readonly kind: 'image.fetch'; readonly job: string; readonly hash: string; readonly channel: string }
+  | { readonly kind: 'room.join'; readonly token: string }
   | { readonly kind: 'signal'; readonly channel: string; readonly session: string; readonly data: unknown };
 
 export type RequestKind = Request['kind'];
@@ -89,6 +90,8 @@ export interface Replies {
   'guest.log': Page;
   'guest.type': Record<string, never>;
   'image.fetch': Record<string, never>;
+  /** Signed certificate of membership (trust/membership.ts). */
+  'room.join': { readonly certificate: string };
   signal: Record<string, never>;
 }
 
@@ -182,6 +185,7 @@ const requestSchema = {
     request('guest.log', { lease: id, offset: count }),
     request('guest.type', { lease: id, data: text(8192) }),
     request('image.fetch', { job: id, hash: id, channel }),
+    request('room.join', { token: text(128) }),
     request('signal', { channel, session: id, data: {} }),
   ],
 };
@@ -200,6 +204,7 @@ const replySchemas: Record<RequestKind, Record<string, unknown>> = {
   'guest.log': page,
   'guest.type': nothing,
   'image.fetch': nothing,
+  'room.join': record({ certificate: text(4096) }),
   signal: nothing,
 };
 

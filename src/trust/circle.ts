@@ -179,7 +179,8 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
     const pin = (kind: Pin, because: string) =>
       contacts.pin({ device: hello.device, account, nick, pin: kind, because: because.slice(0, 200) });
     if (hello.device === inviter) pin('invited', 'it invited us into this room');
-    else if (why === undefined) pin('invited', `certificate of ${inviter === device.key ? 'this device' : short(inviter ?? '')}`);
+    else if (why === undefined)
+      pin('invited', `certificate of ${inviter === device.key ? 'this device' : short(inviter ?? '')}`);
     else if (by !== undefined) pin('vouched', `by ${contacts.byDevice(by)?.nick ?? short(by)}`);
     else if (inviter === undefined) pin('first-sight', 'the first key under this account');
     const contact = contacts.byDevice(hello.device);
@@ -220,7 +221,8 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
     };
     if (refusal) {
       // What we believed stays: whoever forges a presence in somebody's name must not throw him out.
-      if (entry?.member && refusal.check !== 'banned') return void log.warn('hello refused', { jid, reason: refusal.why });
+      if (entry?.member && refusal.check !== 'banned')
+        return void log.warn('hello refused', { jid, reason: refusal.why });
       next.member = undefined;
       next.refusal = refusal.why;
       next.hello = hello;
@@ -350,9 +352,9 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
       return { signed, id: idOf(signed) };
     },
     async open(from, signed, re) {
-      const envelope = readEnvelope(signed);
       const first = entries.get(from);
       if (!first?.member) throw unknown(from, first?.refusal);
+      const envelope = readEnvelope(signed);
       // Signed by whoever threw somebody out, so it may be believed before the rest is.
       if (envelope.bans !== undefined) await takeBans(envelope.bans, from);
       const entry = entries.get(from);

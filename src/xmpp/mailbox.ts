@@ -1,4 +1,4 @@
-/** Request and reply between peers: typed messages as ASCII JSON in IQs to full JIDs, each run once, each answered or refused. */
+/** Request and reply between peers: typed messages in sealed envelopes in IQs to full JIDs, each run once, each answered or refused. */
 import { orAborted } from '../base/abort.ts';
 import { describeError, errorCode, KithError } from '../base/errors.ts';
 import { silentLog, type Log } from '../base/log.ts';
@@ -20,6 +20,23 @@ import { Refused, type RequestOptions } from './requests.ts';
 import type { Session } from './session.ts';
 import { asciiJson, bareJid, readKith, STANZA_ERROR_NS, xml, type Element } from './xml.ts';
 
+/** Envelopes: what the server carries it can neither read nor forge. */
+export interface Seals {
+  /** `re`: the id of the question that this answers. */
+  seal(
+    to: string,
+    purpose: string,
+    text: string,
+    re?: string,
+  ): Promise<{ readonly signed: string; readonly id: string }>;
+  /** Rejects with a KithError what is not from this sender, for us, now, and an answer to `re`. */
+  open(
+    from: string,
+    signed: string,
+    re?: string,
+  ): Promise<{ readonly purpose: string; readonly text: string; readonly id: string }>;
+}
+
 /** What the handler returns is the reply; what it throws is the refusal. */
 export type RequestHandler = (from: string, message: Request) => Promise<unknown>;
 
@@ -39,32 +56,56 @@ export interface Mailbox {
 const MAX_RUNNING = 256;
 const MAX_RUNNING_PER_ACCOUNT = 32;
 const MAX_ID = 128;
+const MAX_REFUSAL_BYTES = 8192;
 /** Conditions by which servers say that nobody is there (RFC 6120 8.3.3, seen from Prosody and ejabberd). */
 const GONE = ['service-unavailable', 'recipient-unavailable', 'item-not-found', 'remote-server-not-found', 'gone'];
 
-export function openMailbox({ session, log = silentLog }: { readonly session: Session; readonly log?: Log }): Mailbox {
+export function openMailbox(options: {
+  readonly session: Session;
+  readonly seals: Seals;
+  readonly log?: Log;
+}): Mailbox {
+  const { session, seals, log = silentLog } = options;
   const replays = new ReplayCache();
   const running = new Map<string, number>();
   let total = 0;
   let handler: RequestHandler | undefined;
 
   /** Runs the handler for the text of one request. Never rejects, always gives JSON: `{reply}` or `{refusal}`. */
-  async function run(from: string, text: string): Promise<string> {
-    const account = bareJid(from);
-    const mine = running.get(account) ?? 0;
-    if (total >= MAX_RUNNING || mine >= MAX_RUNNING_PER_ACCOUNT) return refuse(busy());
-    running.set(account, mine + 1);
-    total++;
+  async function run(from: string, text: string, purpose: string): Promise<string> {
     try {
       if (!handler)
         throw new KithError({ code: 'xmpp.not-serving', message: 'this peer takes no requests', retry: 'later' });
       const message = parseRequest(parseJson('message', 'xmpp.malformed', text, MAX_MESSAGE_BYTES));
+      if (message.kind !== purpose)
+        throw new KithError({
+          code: 'xmpp.malformed',
+          message: `a ${message.kind} came as ${purpose.slice(0, 64)}`,
+          retry: 'never',
+        });
       const reply = asciiJson({ reply: (await handler(from, message)) ?? {} });
       if (reply.length > MAX_MESSAGE_BYTES) throw oversized('the reply', reply.length);
       return reply;
     } catch (error) {
       if (!(error instanceof KithError)) log.warn('request failed', { from, reason: describeError(error) });
-      return refuse(error);
+      return asciiJson({ refusal: refusalOf(error) });
+    }
+  }
+
+  /** The answer to one envelope. Never rejects. What cannot be opened is refused in the open, and counts as no word of ours. */
+  async function answerEnvelope(from: string, signed: string): Promise<string> {
+    const account = bareJid(from);
+    const mine = running.get(account) ?? 0;
+    if (total >= MAX_RUNNING || mine >= MAX_RUNNING_PER_ACCOUNT) return asciiJson({ refusal: refusalOf(busy()) });
+    running.set(account, mine + 1);
+    total++;
+    try {
+      const { purpose, text, id } = await seals.open(from, signed);
+      const body = await run(from, text, purpose);
+      return asciiJson({ sealed: (await seals.seal(from, `${purpose}.reply`, body, id)).signed });
+    } catch (error) {
+      log.warn('request refused', { from, code: errorCode(error), reason: describeError(error) });
+      return asciiJson({ refusal: refusalOf(error) });
     } finally {
       total--;
       const left = (running.get(account) ?? 1) - 1;
@@ -78,11 +119,11 @@ export function openMailbox({ session, log = silentLog }: { readonly session: Se
       stanza.name === 'iq' && stanza.attrs['type'] === 'set' ? stanza.getChild('kith', KITH_NS) : undefined;
     if (!element || !handler) return false;
     const { from, to, id } = stanza.attrs as Partial<Record<string, string>>;
-    // Only what names our very session; the server stamps `from`, so it cannot be forged by a peer.
+    // Only what names our very session.
     if (!from || to !== session.jid || !id || id.length > MAX_ID) return false;
     const text = element.getText();
     void replays
-      .once(`${from} ${id}`, () => run(from, text))
+      .once(`${from} ${id}`, () => answerEnvelope(from, text))
       .then((body) => {
         const sent = session.send(answer(from, id, body), { priority: 'control' });
         if (!sent) log.warn('reply not sent', { from });
@@ -91,11 +132,15 @@ export function openMailbox({ session, log = silentLog }: { readonly session: Se
     return true;
   });
 
-  async function exchange(to: string, text: string, options: RequestOptions): Promise<unknown> {
-    if (to === session.jid) return unpack(await orAborted(run(to, text), options.signal), to);
+  async function exchange(to: string, kind: string, text: string, options: RequestOptions): Promise<unknown> {
+    if (to === session.jid) return unpack(await orAborted(run(to, text, kind), options.signal), to);
+    const { signed, id } = await seals.seal(to, kind, text);
     try {
-      const stanza = await session.request(to, 'set', xml('kith', { xmlns: KITH_NS }, text), options);
-      return unpack(asciiJson({ reply: readKith(stanza, 'reply', MAX_MESSAGE_BYTES) }), to);
+      const stanza = await session.request(to, 'set', xml('kith', { xmlns: KITH_NS }, signed), options);
+      const sealed = stanza.getChild('kith', KITH_NS)?.getText() ?? '';
+      const opened = await seals.open(to, sealed, id);
+      if (opened.purpose !== `${kind}.reply`) throw unsealed(to, 'another answer');
+      return unpack(opened.text, to);
     } catch (error) {
       throw error instanceof Refused ? translate(error, to) : error;
     }
@@ -108,7 +153,7 @@ export function openMailbox({ session, log = silentLog }: { readonly session: Se
     async request(to, message, options = {}) {
       const text = asciiJson(message);
       if (text.length > MAX_MESSAGE_BYTES) throw oversized(`the message ${message.kind}`, text.length);
-      const reply = await exchange(to, text, { timeoutMs: REQUEST_TIMEOUT_MS, ...options });
+      const reply = await exchange(to, message.kind, text, { timeoutMs: REQUEST_TIMEOUT_MS, ...options });
       return parseReply(message.kind, reply);
     },
     serve(next) {
@@ -121,29 +166,25 @@ export function openMailbox({ session, log = silentLog }: { readonly session: Se
   };
 }
 
-/** The body of an answer as a stanza: a result, or an error that carries our refusal beside the condition. */
+/** An answer as a stanza: a result with an envelope, or an error with what could not be sealed beside the condition. */
 function answer(to: string, id: string, body: string): Element {
-  const parsed = JSON.parse(body) as { readonly reply?: unknown; readonly refusal?: Refusal };
-  if (!parsed.refusal)
-    return xml('iq', { type: 'result', to, id }, xml('kith', { xmlns: KITH_NS }, asciiJson(parsed.reply)));
+  const { sealed, refusal } = JSON.parse(body) as { readonly sealed?: string; readonly refusal?: Refusal };
+  if (sealed !== undefined) return xml('iq', { type: 'result', to, id }, xml('kith', { xmlns: KITH_NS }, sealed));
   const error = xml(
     'error',
     { type: 'cancel' },
     xml('undefined-condition', { xmlns: STANZA_ERROR_NS }),
-    xml('kith', { xmlns: KITH_NS }, asciiJson(parsed.refusal)),
+    xml('kith', { xmlns: KITH_NS }, asciiJson(refusal)),
   );
   return xml('iq', { type: 'error', to, id }, error);
 }
 
 /** A thrown error as what travels: code, message and hint, never a stack. */
-function refuse(error: unknown): string {
-  const refusal: Refusal = {
-    code: errorCode(error).slice(0, 64),
-    message: (error instanceof KithError ? error.message : 'the request failed at the other side').slice(0, 1000),
-    ...(error instanceof KithError && error.hint ? { hint: error.hint.slice(0, 500) } : {}),
-  };
-  return asciiJson({ refusal });
-}
+const refusalOf = (error: unknown): Refusal => ({
+  code: errorCode(error).slice(0, 64),
+  message: (error instanceof KithError ? error.message : 'the request failed at the other side').slice(0, 1000),
+  ...(error instanceof KithError && error.hint ? { hint: error.hint.slice(0, 500) } : {}),
+});
 
 function unpack(body: string, to: string): unknown {
   const parsed = JSON.parse(body) as { readonly reply?: unknown; readonly refusal?: unknown };
@@ -156,11 +197,11 @@ function revive(value: unknown, to: string): KithError {
   return new KithError({ code, message, hint, cause: new Error(`refused by ${to}`) });
 }
 
-/** An error stanza: the other side's refusal if it carries one, else what its server says about it. */
+/** An error stanza: what could not be sealed, else what the server says about the other side. */
 function translate(error: Refused, to: string): KithError {
   const child = error.stanza.getChild('error');
-  const refusal = child ? readKith(child, 'refusal', MAX_MESSAGE_BYTES) : undefined;
-  if (refusal !== undefined) return revive(refusal, to);
+  const refusal = child ? readKith(child, 'refusal', MAX_REFUSAL_BYTES) : undefined;
+  if (refusal !== undefined) return unsealed(to, parseRefusal(refusal).message);
   if (!GONE.some((condition) => error.code === `xmpp.${condition}`)) return error;
   return new KithError({
     code: 'xmpp.peer-gone',
@@ -169,6 +210,14 @@ function translate(error: Refused, to: string): KithError {
     retry: 'later',
   });
 }
+
+/** The server can say this as well as the peer: it is no owner's word, and whoever asked may ask again. */
+const unsealed = (to: string, why: string) =>
+  new KithError({
+    code: 'xmpp.unsealed-refusal',
+    message: `${to}, or the server in its name, refused: ${why}`,
+    retry: 'later',
+  });
 
 const busy = () =>
   new KithError({

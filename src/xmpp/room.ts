@@ -3,7 +3,7 @@ import { systemClock, type Clock } from '../base/clock.ts';
 import { describeError, KithError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
 import { silentLog, type Log } from '../base/log.ts';
-import { parseCapacity, type Capacity } from '../protocol/capacity.ts';
+import type { Capacity } from '../protocol/capacity.ts';
 import { HEARTBEAT_MS } from '../protocol/limits.ts';
 import type { Heartbeat } from '../protocol/messages.ts';
 import { admitMember, configureRoom, destroyRoom, roomFeatures, type CreateOptions } from './room-config.ts';
@@ -11,12 +11,23 @@ import { entryError, expulsion, noService, unknownRoom } from './room-errors.ts'
 import { Refused } from './requests.ts';
 import { Roster, type Occupant, type RoomEvent } from './roster.ts';
 import type { Session } from './session.ts';
-import { bareJid, domainOf, HINTS_NS, kithElement, MUC_NS, readKith, resourceOf, xml, type Element } from './xml.ts';
+import { KITH_NS } from '../protocol/namespaces.ts';
+import { bareJid, domainOf, HINTS_NS, kithElement, MUC_NS, resourceOf, xml, type Element } from './xml.ts';
 
 export type { CreateOptions, Occupant, RoomEvent };
 
+/** How peers say who they are. The room only carries it: the server that runs the room is believed nothing. */
+export interface Introductions {
+  /** ASCII text for our presence. */
+  hello(capacity: Capacity): string;
+  /** Somebody else's text. Undefined: refused, he is there without a capacity. */
+  meet(jid: string, nick: string, text: string): { readonly capacity: Capacity } | undefined;
+  leave(jid: string): void;
+}
+
 export interface RoomOptions {
   readonly session: Session;
+  readonly introductions: Introductions;
   /** Bare JID. */
   readonly room: string;
   readonly nick: string;
@@ -40,7 +51,10 @@ export interface Room extends AsyncDisposable {
   /** The others. */
   occupants(): readonly Occupant[];
   onChange(handler: (event: RoomEvent) => void): () => void;
-  announce(capacity: Capacity): void;
+  /** Says anew who we are, and what we have if that changed. */
+  announce(capacity?: Capacity): void;
+  /** He is trusted otherwise than a moment ago. */
+  recognise(jid: string, capacity: Capacity | undefined): void;
   /** Owner only: lets an account (bare JID) into a members-only room. */
   admit(account: string): Promise<void>;
   /** Resolves with the reason when we are out for good, with undefined after disposal. */
@@ -53,7 +67,7 @@ const LEAVE_MS = 1000;
 const NICK_TRIES = 5;
 const REJOIN_PAUSE_MS = 2000;
 const REJOIN_GIVE_UP_MS = 120_000;
-const CAPACITY_BYTES = 4096;
+const HELLO_BYTES = 32_768;
 
 interface Entry {
   readonly created: boolean;
@@ -62,7 +76,7 @@ interface Entry {
 }
 
 export async function joinRoom(options: RoomOptions): Promise<Room> {
-  const { session, room, create, clock = systemClock, log = silentLog, signal } = options;
+  const { session, room, create, introductions, clock = systemClock, log = silentLog, signal } = options;
   const roster = new Roster();
   const handlers = new Set<(event: RoomEvent) => void>();
   const closed = Promise.withResolvers<KithError | undefined>();
@@ -75,10 +89,12 @@ export async function joinRoom(options: RoomOptions): Promise<Room> {
   let left = () => {};
 
   const address = () => `${room}/${nick}`;
+  const hello = () => xml('kith', { xmlns: KITH_NS }, introductions.hello(capacity));
   const control = (stanza: Element) => session.send(stanza, { priority: 'control' });
   const emit = (events: readonly RoomEvent[]) => {
     for (const event of events) {
       log.info(`peer ${event.kind}`, { room, peer: event.occupant.nick, jid: event.occupant.jid });
+      if (event.kind === 'left') introductions.leave(event.occupant.jid);
       for (const handler of handlers) {
         try {
           handler(event);
@@ -104,7 +120,7 @@ export async function joinRoom(options: RoomOptions): Promise<Room> {
     entering = { settle };
     if (!over) signal?.addEventListener('abort', abort);
     const history = xml('history', { maxstanzas: '0' });
-    control(xml('presence', { to: address() }, xml('x', { xmlns: MUC_NS }, history), kithElement(capacity)));
+    control(xml('presence', { to: address() }, xml('x', { xmlns: MUC_NS }, history), hello()));
     return promise;
   }
 
@@ -163,17 +179,9 @@ export async function joinRoom(options: RoomOptions): Promise<Room> {
     // 303: he comes back at once under another nick.
     if (gone) return statuses.includes('303') ? undefined : emit(roster.left(who));
     if (!jid || jid.length > 1024 || stanza.attrs['type'] !== undefined) return;
-    emit(roster.present({ jid, nick: who, capacity: readCapacity(stanza, who) }, clock.now()));
-  }
-
-  function readCapacity(stanza: Element, who: string): Capacity | undefined {
-    try {
-      const value = readKith(stanza, 'capacity', CAPACITY_BYTES);
-      return value === undefined ? undefined : parseCapacity(value);
-    } catch (error) {
-      log.warn('capacity refused', { room, peer: who.slice(0, 64), reason: describeError(error) });
-      return undefined;
-    }
+    const text = stanza.getChild('kith', KITH_NS)?.getText() ?? '';
+    const known = text !== '' && text.length <= HELLO_BYTES ? introductions.meet(jid, who, text) : undefined;
+    emit(roster.present({ jid, nick: who, capacity: known?.capacity }, clock.now()));
   }
 
   function onOut(statuses: readonly string[], destroyed: boolean): void {
@@ -281,9 +289,13 @@ export async function joinRoom(options: RoomOptions): Promise<Room> {
       handlers.add(handler);
       return () => handlers.delete(handler);
     },
-    announce(next) {
+    announce(next = capacity) {
       capacity = next;
-      if (inside) control(xml('presence', { to: address() }, kithElement(capacity)));
+      if (inside) control(xml('presence', { to: address() }, hello()));
+    },
+    recognise(jid, now) {
+      const known = roster.occupants().find((occupant) => occupant.jid === jid);
+      if (known) emit(roster.present({ jid, nick: known.nick, capacity: now }, clock.now()));
     },
     admit: (account) => admitMember(session, room, account),
     closed: closed.promise,

@@ -19,6 +19,7 @@ import {
 import { startFaultProxy } from '../../harness/fault-proxy.ts';
 import { startTestServer, type TestServer } from '../../harness/prosody.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
+import { plainSeals } from '../../harness/plain-trust.ts';
 
 const soon = { timeout: 20_000, interval: 5 };
 const control = { priority: 'control' } as const;
@@ -202,8 +203,12 @@ describe('defects of the library', () => {
     await using receiver = await prosody.open('nine-b');
     const data = '\u0000\u0001\uFFFE\uD800 <>&"\' ünï 🦀';
     const seen: unknown[] = [];
-    openMailbox({ session: receiver }).serve(async (_from, message) => void seen.push(message));
-    await openMailbox({ session: sender }).request(receiver.jid, { kind: 'guest.type', lease: 'l', data });
+    openMailbox({ seals: plainSeals, session: receiver }).serve(async (_from, message) => void seen.push(message));
+    await openMailbox({ seals: plainSeals, session: sender }).request(receiver.jid, {
+      kind: 'guest.type',
+      lease: 'l',
+      data,
+    });
     expect(seen).toEqual([{ kind: 'guest.type', lease: 'l', data }]);
     expect([sender.counters(), receiver.counters()]).toMatchObject([{ fresh: 1 }, { fresh: 1 }]);
   });

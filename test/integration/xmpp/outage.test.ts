@@ -5,6 +5,7 @@ import { joinRoom, type Room } from '../../../src/xmpp/room.ts';
 import { startTestServer, type TestServer } from '../../harness/prosody.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
 import { capacityOf, codeOf, soon } from '../../harness/xmpp.ts';
+import { plainIntroductions, plainSeals } from '../../harness/plain-trust.ts';
 
 let prosody: TestServer;
 beforeEach(async () => {
@@ -26,6 +27,7 @@ test.each([
     for (const [index, session] of sessions.entries()) {
       rooms.push(
         await joinRoom({
+          introductions: plainIntroductions,
           session,
           room,
           nick: names[index]!,
@@ -52,13 +54,17 @@ test.each([
     expect(sessions.map((session) => session.counters().fresh)).toEqual([2, 2, 2]);
 
     using stack = new DisposableStack();
-    stack.defer(openMailbox({ session: ben }).serve(async () => ({ seconds: 1 })));
+    stack.defer(openMailbox({ seals: plainSeals, session: ben }).serve(async () => ({ seconds: 1 })));
     await vi.waitFor(
       () => expect(rooms[1]!.occupants().find(({ nick }) => nick === 'anna')?.capacity?.guests).toBe(3),
       soon,
     );
     expect(
-      await openMailbox({ session: anna }).request(ben.jid, { kind: 'lease.renew', lease: 'x', seconds: 1 }),
+      await openMailbox({ seals: plainSeals, session: anna }).request(ben.jid, {
+        kind: 'lease.renew',
+        lease: 'x',
+        seconds: 1,
+      }),
     ).toEqual({ seconds: 1 });
     expect(rooms.map((entry) => entry.nick)).toEqual(names);
     // Who came back in time never left.
@@ -73,15 +79,20 @@ test('a server that stays away ends session, room and open requests with a clear
   const session = await prosody.open('anna', { clock });
   const other = await prosody.open('ben');
   const room = await joinRoom({
+    introductions: plainIntroductions,
     session,
     room: `team@${prosody.server.mucService}`,
     nick: 'anna',
     capacity: capacityOf(),
     create: {},
   });
-  openMailbox({ session: other }).serve(() => new Promise(() => {}));
+  openMailbox({ seals: plainSeals, session: other }).serve(() => new Promise(() => {}));
   const asked = codeOf(
-    openMailbox({ session }).request(other.jid, { kind: 'lease.renew', lease: 'x', seconds: 1 }, { timeoutMs: 1e6 }),
+    openMailbox({ seals: plainSeals, session }).request(
+      other.jid,
+      { kind: 'lease.renew', lease: 'x', seconds: 1 },
+      { timeoutMs: 1e6 },
+    ),
   );
   await prosody.crash();
   await vi.waitFor(() => {

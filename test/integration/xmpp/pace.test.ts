@@ -4,6 +4,7 @@ import { openFrameChannel } from '../../../src/xmpp/frames.ts';
 import { openMailbox } from '../../../src/xmpp/mailbox.ts';
 import { startTestServer, type TestServer } from '../../harness/prosody.ts';
 import { soon } from '../../harness/xmpp.ts';
+import { plainSeals } from '../../harness/plain-trust.ts';
 
 let prosody: TestServer;
 beforeAll(async () => {
@@ -19,7 +20,7 @@ test('while frames flood, a request overtakes all but what the server already ha
   using incoming = openFrameChannel({ session: receiver });
   let arrived = 0;
   incoming.listen(sender.jid, 'link', () => void arrived++);
-  const stop = openMailbox({ session: receiver }).serve(async () => ({ seconds: arrived }));
+  const stop = openMailbox({ seals: plainSeals, session: receiver }).serve(async () => ({ seconds: arrived }));
   const payload = new Uint8Array(out.maxPayload).fill(7);
   const flood = () => void (out.ready(receiver.jid) && out.send(receiver.jid, 'link', payload));
   out.onReady(flood);
@@ -30,7 +31,7 @@ test('while frames flood, a request overtakes all but what the server already ha
   await vi.waitFor(() => expect(arrived).toBeGreaterThan(2), soon);
   for (let round = 0; round < 3; round++) {
     const before = arrived;
-    const { seconds } = await openMailbox({ session: sender }).request(receiver.jid, {
+    const { seconds } = await openMailbox({ seals: plainSeals, session: sender }).request(receiver.jid, {
       kind: 'lease.renew',
       lease: 'l',
       seconds: 1,

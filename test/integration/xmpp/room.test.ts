@@ -7,6 +7,7 @@ import type { Session } from '../../../src/xmpp/session.ts';
 import { startTestServer, type TestServer } from '../../harness/prosody.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
 import { capacityOf, codeOf, settle, soon } from '../../harness/xmpp.ts';
+import { plainIntroductions } from '../../harness/plain-trust.ts';
 
 let prosody: TestServer;
 beforeAll(async () => {
@@ -17,7 +18,7 @@ afterAll(() => prosody[Symbol.asyncDispose]());
 let rooms = 0;
 const newName = () => `room-${++rooms}@${prosody.server.mucService}`;
 const join = (session: Session, room: string, nick: string, more: Partial<RoomOptions> = {}) =>
-  joinRoom({ session, room, nick, capacity: capacityOf(), create: {}, ...more });
+  joinRoom({ introductions: plainIntroductions, session, room, nick, capacity: capacityOf(), create: {}, ...more });
 const follow = (room: Room): string[] => {
   const events: string[] = [];
   room.onChange((event: RoomEvent) => events.push(`${event.occupant.nick} ${event.kind}`));
