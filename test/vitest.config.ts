@@ -1,10 +1,19 @@
-/** Three projects: unit (pure, seconds), integration (real Prosody and data channels), guests (real QEMU). */
+/** Four projects: unit (pure, seconds), integration (real Prosody and data channels), hostile (attacks), guests (real QEMU). */
 import { defineConfig } from 'vitest/config';
+import { guardSwitches } from './harness/evil-guards.ts';
+import { guards } from './hostile/guards.ts';
+
+const root = new URL('..', import.meta.url).pathname;
 
 export default defineConfig({
   test: {
-    root: new URL('..', import.meta.url).pathname,
-    reporters: ['default', './test/harness/guest-count.ts', './test/harness/plain-totals.ts'],
+    root,
+    reporters: [
+      'default',
+      './test/harness/evil-table.ts',
+      './test/harness/guest-count.ts',
+      './test/harness/plain-totals.ts',
+    ],
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       {
@@ -13,6 +22,16 @@ export default defineConfig({
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        plugins: [guardSwitches(root, guards)],
+        test: {
+          name: 'hostile',
+          include: ['test/hostile/**/*.test.ts'],
+          testTimeout: 120_000,
           hookTimeout: 60_000,
         },
       },

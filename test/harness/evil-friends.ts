@@ -1,0 +1,137 @@
+/** Friends behind the malicious server: real sessions, circles, mailboxes and leases, without guests; and their keys, to see what leaks. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { silentLog } from '../../src/base/log.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { openWorker, type Worker } from '../../src/job/worker.ts';
+import type { Request, RequestKind, RequestOf } from '../../src/protocol/messages.ts';
+import { openCircle, type Circle, type CircleOptions } from '../../src/trust/circle.ts';
+import { openContacts, type Contacts } from '../../src/trust/contacts.ts';
+import { openDevice, type Device } from '../../src/trust/device.ts';
+import { openMailbox, type Mailbox } from '../../src/xmpp/mailbox.ts';
+import { joinRoom, type Room } from '../../src/xmpp/room.ts';
+import type { Session } from '../../src/xmpp/session.ts';
+import type { EvilServer } from './evil-server.ts';
+import type { TestServer } from './prosody.ts';
+import { virtualClock } from './virtual-clock.ts';
+import { capacityOf } from './xmpp.ts';
+
+export interface Friend extends AsyncDisposable {
+  readonly jid: string;
+  readonly account: string;
+  readonly session: Session;
+  readonly device: Device;
+  readonly contacts: Contacts;
+  readonly circle: Circle;
+  readonly mailbox: Mailbox;
+  readonly room: Room;
+  readonly worker: Worker;
+  /** Requests that reached the handler: opened, checked, valid. */
+  readonly heard: readonly { readonly from: string; readonly message: Request }[];
+}
+
+export interface FriendOptions {
+  readonly prosody: TestServer;
+  readonly evil: EvilServer;
+  readonly name: string;
+  readonly room: string;
+  /** Default: its own. Two processes of one device share it. */
+  readonly home?: string;
+  readonly resource?: string;
+  readonly trust?: Partial<CircleOptions>;
+}
+
+export interface Home extends AsyncDisposable {
+  readonly path: string;
+}
+
+export async function openHome(): Promise<Home> {
+  const path = await mkdtemp(join(tmpdir(), 'kith-evil-'));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+/** Nothing renews or expires by itself. */
+const still: Clock = virtualClock();
+
+export async function openFriend(options: FriendOptions): Promise<Friend> {
+  const { prosody, evil, name, room: address } = options;
+  await using stack = new AsyncDisposableStack();
+  const home = options.home ?? stack.use(await openHome()).path;
+  const [device, contacts] = await Promise.all([openDevice(home), openContacts(home)]);
+  const session = stack.use(
+    await prosody.open(name, { port: evil.port, ...(options.resource ? { resource: options.resource } : {}) }),
+  );
+  const circle = await openCircle({
+    device,
+    contacts,
+    room: address,
+    self: () => session.jid,
+    inviter: undefined,
+    certificate: undefined,
+    vouch: undefined,
+    bans: undefined,
+    ...options.trust,
+  });
+  const mailbox = openMailbox({ session, seals: circle });
+  const worker = stack.use(idleWorker(session.jid));
+  const heard: { from: string; message: Request }[] = [];
+  stack.defer(
+    mailbox.serve(async (from, message) => {
+      heard.push({ from, message });
+      return (await worker.handle(from, message)) ?? {};
+    }),
+  );
+  const room = stack.use(
+    await joinRoom({ session, introductions: circle, room: address, nick: name, capacity: capacityOf(), create: {} }),
+  );
+  stack.defer(() => contacts.saved().catch(() => {}));
+  const owned = stack.move();
+  return {
+    jid: session.jid,
+    account: session.jid.split('/')[0]!,
+    session,
+    device,
+    contacts,
+    circle,
+    mailbox,
+    room,
+    worker,
+    heard,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** Grants leases to everybody; a plan finds neither image nor wire. */
+function idleWorker(self: string): Worker {
+  const never = () => new Promise<never>(() => {});
+  return openWorker({
+    self,
+    clock: still,
+    log: silentLog,
+    openWire: never,
+    boot: never,
+    accept: 'room',
+    limits: { memoryMiB: 1_000_000, cpus: 64, guests: 10_000 },
+    ask: undefined,
+    sendReport: never,
+    onGuests: () => {},
+  });
+}
+
+const HASH = 'a'.repeat(64);
+
+/** An honest request for a lease; each is for another job. */
+export const leaseRequest = (job: string = crypto.randomUUID()): RequestOf<'lease.request'> => ({
+  kind: 'lease.request',
+  job,
+  jobName: 'mesh',
+  role: 'worker',
+  memoryMiB: 128,
+  cpus: 1,
+  image: { name: 'micro', hash: HASH, bytes: 1 },
+  seconds: 90,
+});
+
+/** What a hostile program says; the types of honest ones do not bind it. */
+export const raw = (message: unknown): RequestOf<RequestKind> => message as RequestOf<RequestKind>;
