@@ -86,7 +86,8 @@ export function openHosting(first: Plan, deps: HostingDeps): Hosting {
     sw.setGraph({
       epoch: plan.job.revision & 0xffff,
       edges: graph,
-      directory: plan.guests.map(({ mac, node }) => ({ mac, node })),
+      directory: plan.lan.slots,
+      server: plan.guests.find(({ role }) => role === 'master')?.node,
     });
     const wanted = new Set(
       graph.filter((edge) => edge.includes(planned.node)).map(([a, b]) => (a === planned.node ? b : a)),

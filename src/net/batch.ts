@@ -1,4 +1,5 @@
 /** What travels on a wire: one 16-byte header, then a run of frames exactly as QEMU framed them. */
+import { u16At, u32At } from './bytes.ts';
 import type { Run } from './port.ts';
 import type { Batch } from './wire.ts';
 
@@ -78,12 +79,12 @@ export function decodeHeader(batch: Batch): BatchHeader | undefined {
   return {
     type: type as BatchType,
     ttl: batch[TTL_AT]!,
-    source: u16(batch, 2),
-    destination: u16(batch, 4),
-    lan: u16(batch, 6),
-    epoch: u16(batch, 8),
-    flags: u16(batch, 10),
-    sequence: u32(batch, SEQUENCE_AT),
+    source: u16At(batch, 2),
+    destination: u16At(batch, 4),
+    lan: u16At(batch, 6),
+    epoch: u16At(batch, 8),
+    flags: u16At(batch, 10),
+    sequence: u32At(batch, SEQUENCE_AT),
   };
 }
 
@@ -107,7 +108,7 @@ export function checkRun(run: Run): boolean {
 /** Where the frame that starts at `at` ends; 0 when there is no whole, legal frame. */
 export function nextFrame(run: Run, at: number): number {
   if (at + LENGTH_BYTES > run.length) return 0;
-  const length = u32(run, at);
+  const length = u32At(run, at);
   const end = at + LENGTH_BYTES + length;
   return length < MIN_FRAME_BYTES || length > MAX_FRAME_BYTES || end > run.length ? 0 : end;
 }
@@ -128,12 +129,4 @@ export function encodeRun(list: readonly Uint8Array[]): Run {
 function put16(into: Uint8Array, at: number, value: number): void {
   into[at] = value >>> 8;
   into[at + 1] = value;
-}
-
-function u16(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! << 8) | bytes[at + 1]!;
-}
-
-function u32(bytes: Uint8Array, at: number): number {
-  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
 }

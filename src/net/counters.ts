@@ -1,13 +1,16 @@
 /** Why frames and batches are dropped: a counter each, never a log line. */
+import type { Fault } from './guard.ts';
 
 /** Frames of our guest are counted one by one, everything else by the batch. */
 export type DropReason =
+  /** What guests must not do (guard.ts). */
+  | Fault
+  /** More broadcast, multicast and unknown destinations than one node may send (bucket.ts). */
+  | 'storm'
   /** Not whole frames of legal length, or not a batch of our version. */
   | 'malformed'
   /** Larger than the LAN's MTU, or than a batch of the wire it has to take. */
   | 'too-large'
-  /** Its source address is a group, or belongs to another node by the plan. */
-  | 'forged'
   /** For an address behind our own port. */
   | 'local'
   | 'other-lan'
@@ -15,7 +18,7 @@ export type DropReason =
   | 'not-neighbour'
   /** From a node that is not on the LAN, or seemingly from ourselves. */
   | 'bad-source'
-  /** A flood that did not come from our parent in its tree. */
+  /** It did not come by the neighbour that is on the way from its source: that neighbour may be posing as it. */
   | 'reverse-path'
   | 'duplicate'
   | 'ttl'
@@ -40,6 +43,11 @@ export function createCounters(): Counters {
     malformed: 0,
     'too-large': 0,
     forged: 0,
+    'false-neighbour': 0,
+    'stolen-address': 0,
+    'rogue-server': 0,
+    unreadable: 0,
+    storm: 0,
     local: 0,
     'other-lan': 0,
     'not-neighbour': 0,

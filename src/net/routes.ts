@@ -9,6 +9,8 @@ export interface Routes {
   nextHop(destination: number): number | undefined;
   /** Our parent in the tree of `source`: floods of that source are accepted from nobody else. */
   parent(source: number): number | undefined;
+  /** The neighbour that hands us what `source` sends to `destination`; undefined when we are not on that path. */
+  previousHop(source: number, destination: number): number | undefined;
   /** To whom we pass on a flood of `source`. */
   children(source: number): readonly number[];
   /** Hops to the farthest node that can be reached. */
@@ -19,9 +21,18 @@ interface Tree {
   readonly parent: number | undefined;
   readonly children: readonly number[];
   readonly depth: number;
+  readonly parentOf: (node: number) => number | undefined;
+  /** Remembered answers of previousHop by source. */
+  readonly previous: Map<number, number | undefined>;
 }
 
-const NO_TREE: Tree = { parent: undefined, children: [], depth: 0 };
+const NO_TREE: Tree = {
+  parent: undefined,
+  children: [],
+  depth: 0,
+  parentOf: () => undefined,
+  previous: new Map(),
+};
 
 /**
  * The tree of a source holds its shortest paths; of several possible parents a node takes the lowest. Nothing else enters, so
@@ -45,11 +56,26 @@ export function createRoutes(edges: readonly Edge[], self: number): Routes {
     neighbours: around.get(self) ?? [],
     nextHop: (destination) => treeOf(destination).parent,
     parent: (source) => treeOf(source).parent,
+    previousHop(source, destination) {
+      if (!around.has(source)) return undefined;
+      const tree = treeOf(destination);
+      if (tree === NO_TREE) return undefined;
+      if (!tree.previous.has(source)) tree.previous.set(source, hopBefore(tree, source, self));
+      return tree.previous.get(source);
+    },
     children: (source) => treeOf(source).children,
     get radius() {
       return treeOf(self).depth;
     },
   };
+}
+
+/** From `source` towards the root of the tree, until the next step is `self`. */
+function hopBefore(tree: Tree, source: number, self: number): number | undefined {
+  for (let at: number | undefined = source; at !== undefined; at = tree.parentOf(at)) {
+    if (tree.parentOf(at) === self) return at;
+  }
+  return undefined;
 }
 
 function adjacency(edges: readonly Edge[]): Map<number, number[]> {
@@ -85,5 +111,7 @@ function growTree(around: ReadonlyMap<number, readonly number[]>, source: number
     parent: parentOf(self),
     children: (around.get(self) ?? []).filter((node) => parentOf(node) === self),
     depth: distance.get(order.at(-1)!)!,
+    parentOf,
+    previous: new Map(),
   };
 }

@@ -3,17 +3,18 @@
  *
  * The way of a frame:
  *   1. The guest sends; its port hands us a run, whatever one read from QEMU brought (fromPort).
- *   2. We look at both addresses of each frame. A source address that the plan gave to another node: dropped as forged.
+ *   2. Each frame passes the guards (guard.ts): nobody else's addresses, no rogue servers, no storms.
  *   3. Neighbouring frames for the same node stay together: one sub-run, one batch. Broadcast, multicast and addresses that
- *      nobody knows are for all nodes: a flood.
+ *      nobody has are for all nodes: a flood.
  *   4. The batch (16 bytes of header, then the sub-run untouched) goes to the next hop of a shortest path, a flood to each of
  *      our children in the tree whose root we are.
- *   5. The next peer (fromWire) refuses what is not for this LAN or has used up its hops. A batch for somebody else goes on
- *      with one hop less, nothing else read or changed.
- *   6. A flood must come from our parent in the tree of its source, and only once: the window of that source knows. Then it goes
- *      to our children in that tree, and to our guest.
- *   7. At the last hop we check that the run is whole frames and its source addresses are no forgeries, note where unknown
- *      addresses live, and write the slice to the port.
+ *   5. The next peer (fromWire) refuses what is not for this LAN, has used up its hops, or comes from a neighbour that is not on
+ *      the way from its source: that neighbour could pose as anybody. A batch for somebody else goes on with one hop less,
+ *      nothing else read or changed.
+ *   6. A flood must come from our parent in the tree of its source, and only once: the window of that source knows. It passes
+ *      the guards before it goes to our children in that tree, so that a storm ends at the first honest peer.
+ *   7. At the last hop we check that the run is whole frames and put each through the same guards, now for the batch's source:
+ *      its peer may be hostile. Then the slice is written to the port.
  * Whatever is dropped on the way is counted by its reason. Nothing a guest or a peer sends makes us throw, wait or grow.
  */
 import type { Clock } from '../base/clock.ts';
@@ -33,8 +34,10 @@ import {
   writeTtl,
   type BatchHeader,
 } from './batch.ts';
-import { createCounters, type DropCounters } from './counters.ts';
-import { createDirectory, isGroup, macAt } from './directory.ts';
+import { createBucket, floodCost, FROM_WIRE_FACTOR, type Bucket } from './bucket.ts';
+import { createCounters, type DropCounters, type DropReason } from './counters.ts';
+import { createDirectory, isGroup, macAt, type DirectoryEntry } from './directory.ts';
+import { inspect } from './guard.ts';
 import { createNeighbours, type NeighbourStats } from './neighbours.ts';
 import type { Port, Run } from './port.ts';
 import { createRoutes, type Routes } from './routes.ts';
@@ -46,8 +49,10 @@ export interface Graph {
   /** Revision of the plan. */
   readonly epoch: number;
   readonly edges: readonly Edge[];
-  /** Which guest's MAC lives at which node. */
-  readonly directory: readonly { readonly mac: string; readonly node: number }[];
+  /** Which addresses live at which node, also of places that are still free: a guest may be heard before we know its peer. */
+  readonly directory: readonly DirectoryEntry[];
+  /** The master guest's node. It alone may serve DHCP; without one nobody may. */
+  readonly server: number | undefined;
 }
 
 export interface SwitchStats {
@@ -97,19 +102,24 @@ export function createSwitch(options: {
   readonly mtu?: number;
   /** Where our sequence numbers begin; random unless a test says otherwise (window.ts tells why). */
   readonly firstSequence?: number;
+  /** Only for tests, which show that an attack works as soon as its guard is away. */
+  readonly without?: ReadonlySet<DropReason>;
 }): Switch {
   const { node: self, lan, clock, mtu } = options;
   const maxFrame = mtu === undefined ? MAX_FRAME_BYTES : Math.min(mtu + MTU_OVERHEAD, MAX_FRAME_BYTES);
   const { counts, drop } = createCounters();
   const directory = createDirectory();
   const neighbours = createNeighbours(clock);
-  const windows = new Map<number, DuplicateWindow>();
+  const without = options.without ?? new Set<DropReason>();
+  const sources = new Map<number, { readonly window: DuplicateWindow; readonly bucket: Bucket }>();
+  const bucket = createBucket(clock);
   const ports = new Set<Port>();
   // One buffer for all batches that begin here: a wire copies what it keeps, and none calls back from within send().
   const scratch = new Uint8Array(SCRATCH_BYTES);
   let sequence = (options.firstSequence ?? Math.floor(Math.random() * 2 ** 32)) >>> 0;
   let current: { readonly epoch: number; readonly routes: Routes } = { epoch: 0, routes: createRoutes([], self) };
   let previous = current;
+  let mine = directory.place(self);
 
   const header = (destination: number, type: BatchHeader['type'] = FRAMES): BatchHeader => {
     sequence = (sequence + 1) >>> 0;
@@ -120,14 +130,14 @@ export function createSwitch(options: {
   /** The node that the frame at `at` is for, FLOOD, or NOWHERE when it was dropped. */
   function target(run: Run, at: number, length: number): number {
     if (length > maxFrame) return dropFrame('too-large');
-    if (isGroup(run, at + 6) || !directory.learn(macAt(run, at + 6), self)) return dropFrame('forged');
-    if (isGroup(run, at)) return FLOOD;
-    const node = directory.nodeOf(macAt(run, at));
-    if (node === self && ports.size < 2) return dropFrame('local');
-    return node ?? FLOOD;
+    const fault = inspect(run, at, at + length, mine, directory);
+    if (fault && !without.has(fault)) return dropFrame(fault);
+    const node = isGroup(run, at) ? undefined : directory.nodeOf(macAt(run, at));
+    if (node === undefined) return bucket.take(floodCost(length)) || without.has('storm') ? FLOOD : dropFrame('storm');
+    return node === self && ports.size < 2 ? dropFrame('local') : node;
   }
 
-  function dropFrame(reason: 'too-large' | 'forged' | 'local'): number {
+  function dropFrame(reason: DropReason): number {
     drop(reason);
     return NOWHERE;
   }
@@ -217,16 +227,24 @@ export function createSwitch(options: {
     if (head.source === self || !current.routes.nodes.has(head.source)) return drop('bad-source');
     if (head.type !== FRAMES) return fromProbe(node, head);
     if (head.destination === FLOOD) return passFlood(node, head, batch);
-    if (head.destination === self) return arrive(head.source, batch);
-    passUnicast(node, head, batch);
+    if (head.destination !== self) return passUnicast(node, head, batch);
+    if (!isOnTheWay(node, head)) return drop('reverse-path');
+    if (admit(head.source, batch)) deliver(runOf(batch), undefined);
+  }
+
+  /** By the current graph or by the last one: while a new one spreads, both are on the way. */
+  function isOnTheWay(node: number, { source, destination }: BatchHeader): boolean {
+    if (current.routes.previousHop(source, destination) === node) return true;
+    return previous.routes.previousHop(source, destination) === node || without.has('reverse-path');
   }
 
   function passFlood(node: number, head: BatchHeader, batch: Batch): void {
-    const known = [current, previous].find(({ epoch }) => epoch === head.epoch);
-    // A source that is ahead of us routes by a graph that we do not know yet: the window alone has to keep its floods in check.
-    const routes = (known ?? current).routes;
-    if (known && routes.parent(head.source) !== node) return drop('reverse-path');
-    if (!windowOf(head.source).accept(head.sequence)) return drop('duplicate');
+    // A source that is ahead of us routes by a graph that we do not know yet. Its floods must come by the tree that we know, or
+    // else any neighbour could pose as any source by naming an epoch that nobody has; where the trees differ some are lost.
+    const { routes } = head.epoch !== current.epoch && head.epoch === previous.epoch ? previous : current;
+    if (routes.parent(head.source) !== node && !without.has('reverse-path')) return drop('reverse-path');
+    if (!sourceOf(head.source).window.accept(head.sequence)) return drop('duplicate');
+    if (!admit(head.source, batch)) return;
     const children = routes.children(head.source);
     if (children.length > 0) {
       if (head.ttl <= 1) drop('ttl');
@@ -235,18 +253,22 @@ export function createSwitch(options: {
         for (const child of children) if (child !== node) sendBatch(child, batch);
       }
     }
-    arrive(head.source, batch);
+    deliver(runOf(batch), undefined);
   }
 
-  function windowOf(source: number): DuplicateWindow {
-    let window = windows.get(source);
-    if (!window) windows.set(source, (window = new DuplicateWindow()));
-    return window;
+  function sourceOf(node: number) {
+    let source = sources.get(node);
+    if (!source) {
+      source = { window: new DuplicateWindow(), bucket: createBucket(clock, FROM_WIRE_FACTOR) };
+      sources.set(node, source);
+    }
+    return source;
   }
 
   function passUnicast(node: number, head: BatchHeader, batch: Batch): void {
     const hop = current.routes.nextHop(head.destination);
     if (hop === undefined || hop === node) return drop('unreachable');
+    if (!isOnTheWay(node, head)) return drop('reverse-path');
     if (head.ttl <= 1) return drop('ttl');
     const wire = neighbours.wire(hop);
     if (wire && batch.length > wire.maxBatch) {
@@ -262,17 +284,31 @@ export function createSwitch(options: {
     sendBatch(hop, batch);
   }
 
-  /** The last hop: QEMU ends the connection on a frame that is too long, so nothing unchecked may reach a port. */
-  function arrive(source: number, batch: Batch): void {
+  /**
+   * QEMU ends the connection on a frame that is too long, and the peer that let these frames in may be hostile: nothing unchecked
+   * may reach a port or, as a flood, more peers. One bad frame condemns its batch, because an honest peer sends none.
+   */
+  function admit(source: number, batch: Batch): boolean {
     const run = runOf(batch);
+    const place = directory.place(source);
+    let flooded = 0;
     let at = 0;
     for (let end = nextFrame(run, 0); end !== 0; end = nextFrame(run, at)) {
-      const from = at + LENGTH_BYTES + 6;
-      if (isGroup(run, from) || !directory.learn(macAt(run, from), source)) return drop('forged');
+      const start = at + LENGTH_BYTES;
+      const fault = inspect(run, start, end, place, directory);
+      if (fault && !without.has(fault)) return refuse(fault);
+      // Whatever the batch's header says: a frame that is not for our guest alone counts as flooded.
+      if (!mine || macAt(run, start) !== mine.mac) flooded += floodCost(end - start);
       at = end;
     }
-    if (at !== run.length || at === 0) return drop('malformed');
-    deliver(run, undefined);
+    if (at !== run.length || at === 0) return refuse('malformed');
+    if (flooded === 0 || without.has('storm') || sourceOf(source).bucket.take(flooded)) return true;
+    return refuse('storm');
+  }
+
+  function refuse(reason: DropReason): false {
+    drop(reason);
+    return false;
   }
 
   function deliver(run: Run, except: Port | undefined): void {
@@ -287,12 +323,12 @@ export function createSwitch(options: {
   }
 
   return {
-    setGraph({ epoch, edges, directory: entries }) {
+    setGraph({ epoch, edges, directory: entries, server }) {
       previous = current;
       current = { epoch: epoch & 0xffff, routes: createRoutes(edges, self) };
-      directory.assign(entries);
-      directory.forget(current.routes.nodes);
-      for (const source of windows.keys()) if (!current.routes.nodes.has(source)) windows.delete(source);
+      directory.assign(entries, server);
+      mine = directory.place(self);
+      for (const source of sources.keys()) if (!current.routes.nodes.has(source)) sources.delete(source);
       neighbours.prune(current.routes.neighbours);
     },
     attachPort(port) {

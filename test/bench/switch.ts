@@ -3,7 +3,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { createSwitch } from '../../src/net/switch.ts';
 import { topologyEdges } from '../../src/net/topology.ts';
 import { memoryPair } from '../../src/wire/memory.ts';
-import { frame, macOf, runOfFrames } from '../harness/frames.ts';
+import { addressOf, frame, macOf, runOfFrames } from '../harness/frames.ts';
 
 const [bytes = 1514, perRun = 43, seconds = 2] = process.argv.slice(2).map(Number);
 const nodes = [1, 2, 3];
@@ -12,7 +12,12 @@ const edges = topologyEdges({ kind: 'star' }, nodes);
 let arrived = 0;
 const switches = nodes.map((node) => {
   const sw = createSwitch({ node, lan: 1, clock: systemClock });
-  sw.setGraph({ epoch: 1, edges, directory: nodes.map((other) => ({ node: other, mac: macOf(other) })) });
+  sw.setGraph({
+    epoch: 1,
+    edges,
+    directory: nodes.map((other) => ({ node: other, mac: macOf(other), address: addressOf(other) })),
+    server: 1,
+  });
   return sw;
 });
 const at = (node: number) => switches[node - 1]!;

@@ -3,6 +3,7 @@ import { encodeRun } from '../../src/net/batch.ts';
 
 /** The MAC address that a node's guest has in tests. */
 export const macOf = (node: number): string => `02:6b:00:00:${hex(node >> 8)}:${hex(node & 0xff)}`;
+export const addressOf = (node: number): string => `10.77.${node >> 8}.${node & 0xff}`;
 export const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 /** All nodes of IPv6 neighbour discovery (RFC 2464, 7). */
 export const IPV6_ALL_NODES = '33:33:00:00:00:01';

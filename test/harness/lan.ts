@@ -3,7 +3,7 @@ import type { Batch } from '../../src/net/wire.ts';
 import { createSwitch, type Switch } from '../../src/net/switch.ts';
 import { topologyEdges, type Edge, type TopologyShape } from '../../src/net/topology.ts';
 import { memoryPair } from '../../src/wire/memory.ts';
-import { macOf, textOf } from './frames.ts';
+import { addressOf, macOf, textOf } from './frames.ts';
 import { createMemoryPort, type MemoryPort } from './memory-port.ts';
 
 export const LAN = 7;
@@ -56,8 +56,8 @@ export function createLan(topology: TopologyShape, numbers: readonly number[], m
       return hops - before;
     },
     setGraph(epoch, graph, at = numbers) {
-      const directory = numbers.map((node) => ({ node, mac: macOf(node) }));
-      for (const node of at) nodes.get(node)!.switch.setGraph({ epoch, edges: graph, directory });
+      const directory = numbers.map((node) => ({ node, mac: macOf(node), address: addressOf(node) }));
+      for (const node of at) nodes.get(node)!.switch.setGraph({ epoch, edges: graph, directory, server: 1 });
     },
   };
   lan.setGraph(1, edges);

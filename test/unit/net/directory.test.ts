@@ -1,4 +1,4 @@
-/** The MAC directory: the plan's word counts, and what is learned is bounded. */
+/** The directory: addresses as numbers, and the plan's word, all of it and nothing else. */
 import { expect, test } from 'vitest';
 import { createDirectory, macAt, macNumber } from '../../../src/net/directory.ts';
 
@@ -7,30 +7,15 @@ test('an address reads the same from text and from a frame', () => {
   expect(macAt(bytes, 1)).toBe(macNumber('fe:dc:ba:98:76:54'));
 });
 
-test('the plan overrules what was learned, then and later', () => {
+test('knows what the plan says, and forgets it with the next plan', () => {
   const directory = createDirectory();
-  const mac = macNumber('02:00:00:00:00:01');
-  expect(directory.learn(mac, 5)).toBe(true);
-  directory.assign([{ mac: '02:00:00:00:00:01', node: 1 }]);
-  expect(directory.nodeOf(mac)).toBe(1);
-  expect(directory.learn(mac, 5)).toBe(false);
-  expect(directory.learn(mac, 1)).toBe(true);
-  directory.assign([]);
-  expect(directory.nodeOf(mac)).toBeUndefined();
-});
-
-test('beyond 4096 learned addresses the oldest is forgotten', () => {
-  const directory = createDirectory();
-  for (let mac = 0; mac <= 4096; mac++) directory.learn(mac, 2);
-  expect(directory.nodeOf(0)).toBeUndefined();
-  expect(directory.nodeOf(1)).toBe(2);
-  expect(directory.nodeOf(4096)).toBe(2);
-});
-
-test('what was learned from a node goes with it', () => {
-  const directory = createDirectory();
-  directory.learn(1, 2);
-  directory.learn(2, 3);
-  directory.forget(new Set([3]));
-  expect([directory.nodeOf(1), directory.nodeOf(2)]).toEqual([undefined, 3]);
+  const mac = '02:00:00:00:00:01';
+  directory.assign([{ mac, node: 5, address: '10.77.0.9' }], 5);
+  expect(directory.nodeOf(macNumber(mac))).toBe(5);
+  expect(directory.place(5)).toEqual({ node: 5, mac: macNumber(mac), address: 0x0a4d0009, server: true });
+  expect(directory.hasAddress(0x0a4d0009)).toBe(true);
+  directory.assign([{ mac, node: 6, address: '223.77.0.9' }], undefined);
+  expect(directory.place(5)).toBeUndefined();
+  expect(directory.place(6)).toMatchObject({ address: 0xdf4d0009, server: false });
+  expect([directory.nodeOf(macNumber(mac)), directory.hasAddress(0x0a4d0009)]).toEqual([6, false]);
 });

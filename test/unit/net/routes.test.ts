@@ -75,6 +75,7 @@ describe('routes', () => {
               next !== undefined;
               next = routes.get(at)!.nextHop(destination)
             ) {
+              expect(routes.get(next)!.previousHop(source, destination)).toBe(at);
               at = next;
               hops++;
               if (hops > graph.nodes.length) throw new Error('a loop');
@@ -84,6 +85,24 @@ describe('routes', () => {
         }
       }),
       { numRuns: 40 },
+    );
+  });
+
+  test('a node that is not on the way has no previous hop', () => {
+    fc.assert(
+      fc.property(graphs, (graph) => {
+        const routes = routesOf(graph);
+        for (const source of graph.nodes) {
+          for (const destination of graph.nodes) {
+            const way = new Set<number>();
+            for (let at: number | undefined = source; at !== undefined; at = routes.get(at)!.nextHop(destination))
+              way.add(at);
+            for (const node of graph.nodes)
+              if (!way.has(node)) expect(routes.get(node)!.previousHop(source, destination)).toBeUndefined();
+          }
+        }
+      }),
+      { numRuns: 20 },
     );
   });
 
@@ -98,6 +117,11 @@ describe('routes', () => {
     expect(routes.nextHop(3)).toBeUndefined();
     expect(routes.nextHop(9)).toBeUndefined();
     expect(routes.parent(4)).toBeUndefined();
+    expect([routes.previousHop(4, 1), routes.previousHop(9, 1), routes.previousHop(2, 9)]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
     expect(routes.children(4)).toEqual([]);
   });
 
