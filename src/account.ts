@@ -7,7 +7,7 @@ import { shortId } from './base/ids.ts';
 import type { Log } from './base/log.ts';
 import type { Paths } from './base/paths.ts';
 import { parseJson, parser } from './base/validate.ts';
-import { decodeInvitation, type Invitation } from './protocol/invitation.ts';
+import { decodeInvitation, encodeInvitation, type Invitation } from './protocol/invitation.ts';
 import type { PeerOptions } from './peer.ts';
 import { registerAccount } from './xmpp/register.ts';
 
@@ -36,13 +36,7 @@ export async function accessByInvitation(
   const folder = join(options.paths.state, options.profile);
   const file = join(folder, 'account.json');
   const saved = await readSaved(file);
-  if (
-    saved &&
-    saved.invitation.fingerprint === invitation.fingerprint &&
-    saved.invitation.domain === invitation.domain
-  ) {
-    return accessOf(invitation, saved);
-  }
+  if (saved && isFor(saved, invitation)) return accessOf(invitation, saved);
   const account = { username: `${options.profile}-${shortId()}`, password: randomBytes(24).toString('base64url') };
   const { host, port, domain, fingerprint, token } = invitation;
   await registerAccount({ host, port, domain, fingerprint, token, ...account, signal: options.signal });
@@ -54,6 +48,28 @@ export async function accessByInvitation(
   await rename(draft, file);
   return accessOf(invitation, account);
 }
+
+/**
+ * What `accessByInvitation` would use, without making anything: the account of the first of these profiles that has one for this
+ * server (for any, without an invitation). Undefined account: there is none yet. Undefined: nobody here was ever invited.
+ */
+export async function readAccess(options: {
+  readonly line: string | undefined;
+  readonly profiles: readonly string[];
+  readonly paths: Paths;
+}): Promise<(Pick<Access, 'server' | 'room'> & { readonly account: Access['account'] | undefined }) | undefined> {
+  const { line, profiles, paths } = options;
+  const invitation = line === undefined ? undefined : decodeInvitation(line);
+  for (const profile of profiles) {
+    const saved = await readSaved(join(paths.state, profile, 'account.json'));
+    if (saved && (!invitation || isFor(saved, invitation)))
+      return accessOf(invitation ?? decodeInvitation(encodeInvitation(saved.invitation)), saved);
+  }
+  return invitation && { ...accessOf(invitation, { username: '', password: '' }), account: undefined };
+}
+
+const isFor = (saved: SavedAccount, invitation: Invitation): boolean =>
+  saved.invitation.fingerprint === invitation.fingerprint && saved.invitation.domain === invitation.domain;
 
 function accessOf(invitation: Invitation, account: Access['account']): Access {
   const { host, port, domain, fingerprint, bytesPerSecond, room } = invitation;

@@ -92,6 +92,15 @@ export const commands: readonly Command[] = [
     load: () => import('./demo.ts'),
   },
   {
+    name: 'doctor',
+    purpose: 'look at this machine, its server, room, STUN and TURN; say what is wrong, what it costs and what to do',
+    usage: '',
+    example: 'kith doctor --invitation invitation',
+    options: peerOptions,
+    optionHelp: peerOptionHelp,
+    load: () => import('./doctor.ts'),
+  },
+  {
     name: 'ps',
     purpose: 'show peer, job, guests, links and the room',
     usage: '',

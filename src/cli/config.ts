@@ -96,6 +96,9 @@ const SETTINGS: readonly {
   { flag: 'wire-address', path: ['wireAddress'], help: 'address that data channels bind to' },
 ];
 
+/** Whose account an unnamed peer uses: the same at each start, so that neither accounts nor folders pile up. */
+export const PROFILES = { initiator: 'run', worker: 'worker', peer: 'peer' } as const;
+
 export const peerOptions: OptionTable = {
   ...Object.fromEntries(
     SETTINGS.map(({ flag, type }) => [flag, { type: type === 'boolean' ? type : ('string' as const) }]),
@@ -119,6 +122,18 @@ export async function loadConfig(context: Pick<CommandContext, 'values' | 'env' 
   const { passwordFile, ...settings } = parseFile(merged);
   const { password, invitation } = await readSecrets(context, passwordFile);
   return { ...settings, ...(password ? { password } : {}), ...(invitation ? { invitation } : {}) };
+}
+
+/** Where the server of an account is reached. */
+export function serverOf(jid: string, server: Config['server']) {
+  const [, domain = ''] = jid.split('@');
+  return {
+    host: server?.host ?? domain,
+    port: server?.port ?? 5223, // direct TLS (XEP-0368)
+    domain,
+    ...(server?.fingerprint ? { fingerprint: server.fingerprint } : {}),
+    bytesPerSecond: server?.bytesPerSecond ?? 2000, // polite on a server that is not ours (measured: facts on stock limits)
+  };
 }
 
 /** Variables are text. What is no number or truth value stays something that the schema refuses. */

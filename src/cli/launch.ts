@@ -5,10 +5,7 @@ import { shortId } from '../base/ids.ts';
 import { openPeer, type Peer, type PeerOptions } from '../peer.ts';
 import type { CommandContext } from './command.ts';
 import { askHuman } from './ask.ts';
-import { loadConfig, type Config } from './config.ts';
-
-/** Whose account an unnamed peer uses: the same at each start, so that neither accounts nor folders pile up. */
-const PROFILES: Readonly<Record<PeerOptions['role'], string>> = { initiator: 'run', worker: 'worker', peer: 'peer' };
+import { loadConfig, PROFILES, serverOf, type Config } from './config.ts';
 
 /** Options that all three take, for node:util parseArgs; main.ts adds them to the command table. */
 export async function launchPeer(
@@ -75,16 +72,6 @@ async function accessOf(
       hint: 'run kith host and pass --invitation FILE, or set jid, passwordFile and room in the configuration',
     });
   }
-  const [username = '', domain = ''] = jid.split('@');
-  return {
-    room,
-    account: { username, password },
-    server: {
-      host: server?.host ?? domain,
-      port: server?.port ?? 5223, // direct TLS (XEP-0368)
-      domain,
-      ...(server?.fingerprint ? { fingerprint: server.fingerprint } : {}),
-      bytesPerSecond: server?.bytesPerSecond ?? 2000, // polite on a server that is not ours (measured: facts on stock limits)
-    },
-  };
+  const [username = ''] = jid.split('@');
+  return { room, account: { username, password }, server: serverOf(jid, server) };
 }
