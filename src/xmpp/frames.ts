@@ -4,6 +4,21 @@ import { KITH_NS } from '../protocol/namespaces.ts';
 import type { Session } from './session.ts';
 import { HINTS_NS, xml, type Element } from './xml.ts';
 
+/** Seals what goes through the server. */
+export interface FrameCipher {
+  /** Undefined: not yet; see onReady. */
+  seal(to: string, link: string, payload: Uint8Array): SealedFrames | undefined;
+  open(from: string, link: string, sealed: SealedFrames, deliver: (payload: Uint8Array) => void): void;
+  onReady(handler: () => void): void;
+  readonly refused: number;
+}
+
+interface SealedFrames {
+  readonly key: string;
+  readonly number: number;
+  readonly bytes: Uint8Array;
+}
+
 export interface FrameChannel extends Disposable {
   /**
    * Payloads up to this size keep control quick: on a slow line a full one of MAX_STANZA_FRAMES_BYTES would hold it up for
@@ -32,7 +47,8 @@ const MAX_LINK_LENGTH = 160;
 /** One stanza may take this part of a second of the line; at 10 kB/s that is 2.5 kB on the wire. */
 const STANZA_SECONDS = 0.25;
 
-export function openFrameChannel({ session }: { readonly session: Session }): FrameChannel {
+export function openFrameChannel(options: { readonly session: Session; readonly cipher: FrameCipher }): FrameChannel {
+  const { session, cipher } = options;
   const wire = session.bytesPerSecond * STANZA_SECONDS;
   const maxPayload = Math.min(MAX_STANZA_FRAMES_BYTES, Math.max(MIN_PAYLOAD_BYTES, Math.floor((wire * 3) / 4)));
   const listeners = new Map<string, (payload: Uint8Array) => void>();
@@ -49,8 +65,8 @@ export function openFrameChannel({ session }: { readonly session: Session }): Fr
     const link = String(body.attrs['link'] ?? '');
     const handler =
       link.length > MAX_LINK_LENGTH ? undefined : listeners.get(keyOf(String(stanza.attrs['from']), link));
-    const payload = stanza.attrs['to'] === session.jid && handler ? decode(body.getText()) : undefined;
-    if (payload) handler?.(payload);
+    const sealed = stanza.attrs['to'] === session.jid && handler ? readSealed(body) : undefined;
+    if (sealed && handler) cipher.open(String(stanza.attrs['from']), link, sealed, handler);
     else refused++;
     return true;
   };
@@ -71,6 +87,9 @@ export function openFrameChannel({ session }: { readonly session: Session }): Fr
     }
   };
 
+  cipher.onReady(() => {
+    for (const handler of turns.values()) handler();
+  });
   const undo = [session.onStanza(take), session.onFramesReady(pull)];
   return {
     maxPayload,
@@ -79,12 +98,14 @@ export function openFrameChannel({ session }: { readonly session: Session }): Fr
         refused++;
         return false;
       }
-      const text = Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString('base64');
+      const sealed = cipher.seal(to, link, payload);
+      if (!sealed) return false;
+      const text = Buffer.from(sealed.bytes).toString('base64');
       // headline: never stored offline, never copied to other clients (measured); the hint keeps archives out (XEP-0334).
       const stanza = xml(
         'message',
         { type: 'headline', to },
-        xml('frames', { xmlns: KITH_NS, link }, text),
+        xml('frames', { xmlns: KITH_NS, link, key: sealed.key, n: String(sealed.number) }, text),
         xml('no-store', { xmlns: HINTS_NS }),
       );
       const taken = session.send(stanza, { priority: 'frames' });
@@ -106,7 +127,7 @@ export function openFrameChannel({ session }: { readonly session: Session }): Fr
       return () => turns.delete(key);
     },
     get drops() {
-      return refused + session.counters().frameDrops;
+      return refused + cipher.refused + session.counters().frameDrops;
     },
     [Symbol.dispose]() {
       for (const end of undo) end();
@@ -117,7 +138,15 @@ export function openFrameChannel({ session }: { readonly session: Session }): Fr
 /** Quoted, so that no choice of the one can be taken for the other. */
 const keyOf = (from: string, link: string): string => JSON.stringify([from, link]);
 
-const MAX_TEXT = Math.ceil(MAX_STANZA_FRAMES_BYTES / 3) * 4;
+/** Seal included. */
+const MAX_TEXT = Math.ceil((MAX_STANZA_FRAMES_BYTES + 16) / 3) * 4;
+
+function readSealed(body: Element): SealedFrames | undefined {
+  const { key, n } = body.attrs as Partial<Record<string, string>>;
+  const bytes = decode(body.getText());
+  if (!bytes || !key || !/^[A-Za-z0-9_-]{43}$/.test(key) || !/^\d{1,15}$/.test(n ?? '')) return undefined;
+  return { key, number: Number(n), bytes };
+}
 
 /** Undefined unless it is base64 of at most the protocol's cap; Buffer alone would skip what is not. */
 function decode(text: string): Uint8Array | undefined {

@@ -2,6 +2,7 @@
 import { asciiJson } from '../../src/base/ascii.ts';
 import { newId } from '../../src/base/ids.ts';
 import { parseCapacity } from '../../src/protocol/capacity.ts';
+import type { FrameCipher } from '../../src/xmpp/frames.ts';
 import type { Seals } from '../../src/xmpp/mailbox.ts';
 import type { Introductions } from '../../src/xmpp/room.ts';
 
@@ -42,3 +43,13 @@ export const plainIntroductions: Introductions = {
   },
   leave() {},
 };
+
+export function plainCipher(): FrameCipher {
+  let number = 0;
+  return {
+    refused: 0,
+    seal: (_, __, payload) => ({ key: 'A'.repeat(43), number: number++, bytes: payload }),
+    open: (_, __, sealed, deliver) => deliver(sealed.bytes),
+    onReady() {},
+  };
+}

@@ -4,7 +4,7 @@ import { openFrameChannel } from '../../../src/xmpp/frames.ts';
 import { openMailbox } from '../../../src/xmpp/mailbox.ts';
 import { startTestServer, type TestServer } from '../../harness/prosody.ts';
 import { soon } from '../../harness/xmpp.ts';
-import { plainSeals } from '../../harness/plain-trust.ts';
+import { plainCipher, plainSeals } from '../../harness/plain-trust.ts';
 
 let prosody: TestServer;
 beforeAll(async () => {
@@ -16,8 +16,8 @@ test('while frames flood, a request overtakes all but what the server already ha
   expect(prosody.server.bytesPerSecond).toBe(10_000);
   await using sender = await prosody.open('sender');
   await using receiver = await prosody.open('receiver');
-  using out = openFrameChannel({ session: sender });
-  using incoming = openFrameChannel({ session: receiver });
+  using out = openFrameChannel({ cipher: plainCipher(), session: sender });
+  using incoming = openFrameChannel({ cipher: plainCipher(), session: receiver });
   let arrived = 0;
   incoming.listen(sender.jid, 'link', () => void arrived++);
   const stop = openMailbox({ seals: plainSeals, session: receiver }).serve(async () => ({ seconds: arrived }));

@@ -4,13 +4,14 @@ import { expect, test } from 'vitest';
 import { openFrameChannel } from '../../../src/xmpp/frames.ts';
 import { xml } from '../../../src/xmpp/xml.ts';
 import { fakeSession } from '../../harness/fake-session.ts';
+import { plainCipher } from '../../harness/plain-trust.ts';
 
 const message = (from: string, to: string, text: string, type = 'headline', link = 'one') =>
-  xml('message', { type, from, to }, xml('frames', { xmlns: 'urn:kith:0', link }, text));
+  xml('message', { type, from, to }, xml('frames', { xmlns: 'urn:kith:0', link, key: 'A'.repeat(43), n: '0' }, text));
 
 test('any payload up to the cap arrives as it left', () => {
   const session = fakeSession('me@h/1');
-  using channel = openFrameChannel({ session });
+  using channel = openFrameChannel({ cipher: plainCipher(), session });
   const got: Buffer[] = [];
   channel.listen('me@h/1', 'one', (payload) => got.push(Buffer.from(payload)));
   fc.assert(
@@ -38,7 +39,7 @@ test.each([
   ['more than the cap', message('friend@h/1', 'me@h/1', 'AAAA'.repeat(4001))],
 ])('%s is refused and counted', (_what, stanza) => {
   const session = fakeSession('me@h/1');
-  using channel = openFrameChannel({ session });
+  using channel = openFrameChannel({ cipher: plainCipher(), session });
   const got: Uint8Array[] = [];
   channel.listen('friend@h/1', 'one', (payload) => got.push(payload));
   expect(session.arrive(stanza)).toBe(true);
@@ -47,7 +48,7 @@ test.each([
 
 test('two links with the same peer are told apart, and end one by one', () => {
   const session = fakeSession('me@h/1');
-  using channel = openFrameChannel({ session });
+  using channel = openFrameChannel({ cipher: plainCipher(), session });
   const got: string[] = [];
   channel.listen('friend@h/1', 'one', () => got.push('one'));
   const end = channel.listen('friend@h/1', 'two', () => got.push('two'));
@@ -63,14 +64,14 @@ test('two links with the same peer are told apart, and end one by one', () => {
 
 test('a message that is no headline is not ours', () => {
   const session = fakeSession('me@h/1');
-  using channel = openFrameChannel({ session });
+  using channel = openFrameChannel({ cipher: plainCipher(), session });
   expect(session.arrive(message('friend@h/1', 'me@h/1', 'AAAA', 'chat'))).toBe(false);
   expect(channel.drops).toBe(0);
 });
 
 test('while the line is short, receivers take turns, one stanza each, however greedy', () => {
   const session = fakeSession('me@h/1');
-  using channel = openFrameChannel({ session });
+  using channel = openFrameChannel({ cipher: plainCipher(), session });
   const greedy = (to: string) => () => {
     while (channel.ready(to)) channel.send(to, 'one', new Uint8Array(10));
   };
@@ -82,7 +83,7 @@ test('while the line is short, receivers take turns, one stanza each, however gr
 
 test('the recommended payload keeps a stanza below a quarter second of the line, and fits one full frame', () => {
   const at = (bytesPerSecond: number) => {
-    using channel = openFrameChannel({ session: fakeSession('me@h/1', { bytesPerSecond }) });
+    using channel = openFrameChannel({ cipher: plainCipher(), session: fakeSession('me@h/1', { bytesPerSecond }) });
     return channel.maxPayload;
   };
   expect([at(3000), at(10_000), at(30_000), at(1e6)]).toEqual([2000, 2000, 5625, 12_000]);
