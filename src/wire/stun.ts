@@ -64,8 +64,8 @@ export function encodeRequest(method: Method, transaction: Uint8Array, credentia
   if (!credential) return Buffer.concat([header(METHOD[method], sizeOf(parts), transaction), ...parts]);
   parts.push(
     attribute(ATTRIBUTE.username, Buffer.from(credential.username)),
-    attribute(ATTRIBUTE.realm, Buffer.from(credential.realm)),
     attribute(ATTRIBUTE.nonce, Buffer.from(credential.nonce)),
+    attribute(ATTRIBUTE.realm, Buffer.from(credential.realm)),
   );
   // The length in the signed header counts the signature itself (RFC 8489 14.5).
   const signed = Buffer.concat([header(METHOD[method], sizeOf(parts) + 24, transaction), ...parts]);
