@@ -45,8 +45,8 @@ export function acceleratorArguments(accelerator: Accelerator): string[] {
 }
 
 /** Devices only as named here; no windows, no monitor, no user configuration; a reset ends the guest. */
-function baseArguments(host: Pick<HostFacts, 'sandbox'>): string[] {
-  const sandbox = host.sandbox ? ['-sandbox', SANDBOX] : [];
+function baseArguments(host: Pick<HostFacts, 'confinement'>): string[] {
+  const sandbox = host.confinement.includes('seccomp') ? ['-sandbox', SANDBOX] : [];
   return ['-no-user-config', '-nodefaults', '-display', 'none', '-no-reboot', ...sandbox];
 }
 
@@ -55,11 +55,14 @@ function channel(id: string, path: string): string[] {
   return ['-chardev', `socket,id=${id},path=${quote(path)}`];
 }
 
-/** QEMU listens, we dial: the guest's LAN outlives a reset of our end. `romfile=` leaves out the network boot ROM. */
+/**
+ * QEMU dials here, too: then it needs no folder to write to, cannot lead us to a socket of somebody else's by a link in the
+ * place of its own, and never blocks on us (QEMU 7.2 does on a socket that it has accepted). `romfile=`: no network boot ROM.
+ */
 function network(mac: string, mtu: number, path: string): string[] {
   return [
     '-netdev',
-    `stream,id=lan,server=on,addr.type=unix,addr.path=${quote(path)}`,
+    `stream,id=lan,server=off,addr.type=unix,addr.path=${quote(path)}`,
     '-device',
     `virtio-net-pci,netdev=lan,mac=${mac},host_mtu=${mtu},romfile=`,
   ];
@@ -68,7 +71,8 @@ function network(mac: string, mtu: number, path: string): string[] {
 function disk(path: string): string[] {
   return [
     '-drive',
-    `file=${quote(path)},if=none,id=disk,format=qcow2,discard=unmap`,
+    // A host without room is the guest's failed write, not a guest that stands still.
+    `file=${quote(path)},if=none,id=disk,format=qcow2,discard=unmap,werror=report,rerror=report`,
     '-device',
     'virtio-blk-pci,drive=disk',
   ];
@@ -110,13 +114,22 @@ export function guestArguments(machine: MachineOptions, host: HostFacts, acceler
   ];
 }
 
+export const PROBE_MIB = 128;
+
+/** What an accelerator needs of /dev. */
+export const acceleratorDevices = (accelerator: Accelerator): string[] => (accelerator === 'kvm' ? ['/dev/kvm'] : []);
+
 /** Boots only the kernel, noisily and without a root: enough to see whether an accelerator really runs code. */
-export function probeArguments(kernel: string, host: Pick<HostFacts, 'sandbox'>, accelerator: Accelerator): string[] {
+export function probeArguments(
+  kernel: string,
+  host: Pick<HostFacts, 'confinement'>,
+  accelerator: Accelerator,
+): string[] {
   return [
     ...acceleratorArguments(accelerator),
     ...baseArguments(host),
     '-m',
-    '128',
+    String(PROBE_MIB),
     '-kernel',
     kernel,
     '-append',

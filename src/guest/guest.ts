@@ -48,8 +48,12 @@ export interface BootOptions {
   readonly readyTimeoutMs?: number;
   /** Called as soon as QEMU runs, long before the guest is up: a boot that hangs can be looked at. */
   readonly onConsole?: (console: GuestConsole) => void;
+  /** Percent of the time of its own processors that the guest may take; default all of it. */
+  readonly cpuPercent?: number | undefined;
+  /** How much of the host's disk its working disk may take; a write beyond that fails in the guest. Default 8192. */
+  readonly diskMiB?: number | undefined;
   /** SCHED_IDLE: runs only when nobody else wants the processor. Default true. */
-  readonly idle?: boolean;
+  readonly idle?: boolean | undefined;
 }
 
 /** The serial console: everything that was printed since power-on, as far as it is kept, and a keyboard. */
@@ -69,6 +73,11 @@ export interface RunningGuest extends GuestConsole, AsyncDisposable {
   exec(command: readonly string[], options: ExecOptions): Promise<ExecOutcome>;
   residentMiB(): Promise<number | undefined>;
   netStats(): NetdevStats;
+  /** Stands still, and so does its clock, until `resume`. Commands in it time out meanwhile. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Percent of the time of its own processors, at least 5; undefined: no limit. Its clock stays right. */
+  limitCpu(percent: number | undefined): Promise<void>;
   /** Why QEMU ended. Never rejects. */
   readonly exited: Promise<string>;
 }
@@ -116,13 +125,19 @@ async function bootWith(accelerator: Accelerator, readyMs: number, options: Boot
     throw error;
   }
   const bootSeconds = (performance.now() - started) / 1000;
-  log.info('booted guest', { guest: name, accelerator, seconds: Number(bootSeconds.toFixed(2)), pid: launched.pid });
+  log.info('booted guest', {
+    guest: name,
+    accelerator,
+    seconds: Number(bootSeconds.toFixed(2)),
+    pid: launched.process.pid,
+  });
   await recordBoot(name);
   return running(name, launched, accelerator, bootSeconds);
 }
 
 function running(name: string, launched: Launched, accelerator: Accelerator, bootSeconds: number): RunningGuest {
-  const { agent, netdev, pid, exited } = launched;
+  const { agent, netdev, qmp, process, exited } = launched;
+  const { pid } = process;
   return {
     ...consoleOf(launched),
     name,
@@ -134,6 +149,9 @@ function running(name: string, launched: Launched, accelerator: Accelerator, boo
     exec: (command, options) => agent.exec(command, options),
     residentMiB: () => residentMiB(pid),
     netStats: () => netdev.stats(),
+    pause: () => process.unthrottled(async () => void (await qmp.execute('stop'))),
+    resume: () => process.unthrottled(async () => void (await qmp.execute('cont'))),
+    limitCpu: (percent) => process.limitCpu(percent),
     [Symbol.asyncDispose]: () => launched[Symbol.asyncDispose](),
   };
 }

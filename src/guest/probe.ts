@@ -1,12 +1,16 @@
 /** What this host can run guests with. An accelerator counts only if a real kernel speaks under it in time. */
 import { access, constants, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { arch, platform, release } from 'node:os';
+import { arch, platform, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KithError } from '../base/errors.ts';
+import { openRunDirectory } from '../base/guard.ts';
 import { shortId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import { findProgram, runCommand, startChild } from '../base/process.ts';
-import { probeArguments, SANDBOX } from './arguments.ts';
+import { acceleratorDevices, probeArguments, PROBE_MIB } from './arguments.ts';
+import { guestLimits, type Confinement } from './box.ts';
+import { confine } from './confine.ts';
+import { probeConfinement } from './confinement.ts';
 
 export interface HostFacts {
   /** Absolute path of qemu-system-x86_64. */
@@ -15,8 +19,8 @@ export interface HostFacts {
   /** The host's own architecture. */
   readonly arch: 'x86_64' | 'aarch64';
   readonly accelerator: 'kvm' | 'hvf' | 'tcg';
-  /** Whether QEMU has a seccomp filter. */
-  readonly sandbox: boolean;
+  /** What holds guests here, each part tried; `probeConfinement` says why the others are missing. */
+  readonly confinement: readonly Confinement[];
   readonly streamNetdev: boolean;
 }
 
@@ -42,22 +46,17 @@ export async function probeHost(options: ProbeOptions): Promise<HostFacts> {
   if (!qemu)
     throw new KithError({ code: 'guest.qemu-missing', message: 'qemu-system-x86_64 not found', hint: INSTALL });
   const command = { timeoutMs: COMMAND_MS, ...(options.signal ? { signal: options.signal } : {}) };
-  const [about, netdevs, sandboxed] = await Promise.all([
+  const [about, netdevs, findings] = await Promise.all([
     runCommand(qemu, ['--version'], command),
     runCommand(qemu, ['-M', 'none', '-netdev', 'help'], command),
-    // Fails in any case, at a device that does not exist; but before that, if there is no filter.
-    runCommand(
-      qemu,
-      ['-M', 'none', '-nodefaults', '-display', 'none', '-sandbox', SANDBOX, '-device', 'kith-probe'],
-      command,
-    ),
+    probeConfinement({ qemu, signal: options.signal, env: options.env }),
   ]);
   options.signal?.throwIfAborted();
   const host = {
     qemu,
     version: parseVersion(about.stdout, qemu),
     arch: arch() === 'arm64' ? ('aarch64' as const) : ('x86_64' as const),
-    sandbox: /not a valid device model/.test(sandboxed.stderr),
+    confinement: findings.filter(({ ok }) => ok).map(({ name }) => name),
     streamNetdev: /^stream\b/m.test(netdevs.stdout),
   };
   return { ...host, accelerator: await findAccelerator(host, options) };
@@ -116,9 +115,19 @@ export async function kernelSpeaks(
   kernel: string,
   { patienceMs = SPEAK_MS, signal }: { readonly patienceMs?: number; readonly signal?: AbortSignal | undefined },
 ): Promise<boolean> {
-  const child = startChild(host.qemu, probeArguments(kernel, host, accelerator), {
+  await using folder = await openRunDirectory(tmpdir(), 'kith-probe-');
+  const { program, args, env } = await confine([host.qemu, ...probeArguments(kernel, host, accelerator)], {
+    confinement: host.confinement,
+    contents: { read: [kernel], write: [], devices: acceleratorDevices(accelerator) },
+    limits: guestLimits({ memoryMiB: PROBE_MIB, cpus: 1, diskBytes: 0 }),
+    filterPath: join(folder.path, 'f'),
+    idle: false, // a busy host must not look like a broken accelerator
+  });
+  const child = startChild(program, args, {
     stdout: 'pipe',
     stderr: 'ignore',
+    env,
+    extendEnv: false,
     ...(signal ? { signal } : {}),
   });
   const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);

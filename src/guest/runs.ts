@@ -4,8 +4,6 @@ import type { RunHandler } from '../net/port.ts';
 export interface RunCutter {
   /** False when the framing is broken: nothing after this can be trusted, the connection must be made anew. */
   push(chunk: Uint8Array): boolean;
-  /** Forgets a half-read frame. */
-  reset(): void;
   /** Frames that were left out, and broken framings. */
   readonly refused: number;
 }
@@ -54,9 +52,6 @@ export function createRunCutter(mtu: number, onRun: RunHandler): RunCutter {
   return {
     get refused() {
       return refused;
-    },
-    reset() {
-      have = 0;
     },
     push(chunk) {
       let start = 0;

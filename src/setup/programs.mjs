@@ -46,6 +46,17 @@ export const PROGRAMS = [
     packages: { apt: 'util-linux', dnf: 'util-linux', pacman: 'util-linux' },
   },
   {
+    name: 'prlimit',
+    why: 'limits what guests take',
+    packages: { apt: 'util-linux', dnf: 'util-linux', pacman: 'util-linux' },
+  },
+  {
+    // Needs namespaces of Linux: on macOS guests have no box.
+    name: 'bwrap',
+    why: 'keeps guests from the files and the network of their host',
+    packages: { apt: 'bubblewrap', dnf: 'bubblewrap', pacman: 'bubblewrap' },
+  },
+  {
     name: 'ps',
     why: 'measures the memory of guests',
     packages: { apt: 'procps', dnf: 'procps-ng', pacman: 'procps-ng' },

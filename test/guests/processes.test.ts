@@ -25,8 +25,9 @@ afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
 });
 
-const qemuOf = (guest: string) =>
-  processesOf(world.folder).filter((line) => line.includes('qemu-system-') && line.includes(` -name ${guest} `));
+/** QEMU itself: the box around it names it in its own arguments. */
+const qemuOf = (guest: string, of: World = world) =>
+  processesOf(of.folder).filter((line) => /^\d+ \S*qemu-system-/.test(line) && line.includes(` -name ${guest} `));
 const prosodies = (of: World) => processesOf(of.folder).filter((line) => /^\d+ \S*(lua\S*|prosody) /.test(line));
 
 it('an initiator takes its guest and its files with it; guests of others stay until their leases end', async () => {
@@ -78,7 +79,7 @@ it('a QEMU: its job misses the guest and says so, its host stays', async () => {
   const w1 = await room.worker('w1');
   const run = room.start(['run', join(JOBS, 'star.ts'), '--json', ...room.as('boss'), '--min', '1', '--hold']);
   await run.ready;
-  const qemu = processesOf(room.folder).find((line) => line.includes(' -name worker-1 '));
+  const [qemu] = qemuOf('worker-1', room);
   process.kill(Number(qemu?.split(' ')[0]), 'SIGKILL');
   await poll('the job has let it go', () => /worker lost/.test(run.output.stderr), MOMENT_MS);
   const seen = lastJson(await room.run(['ps', '--json', '--peer', 'boss'])) as unknown as PeerStatus;

@@ -13,7 +13,7 @@ const host: HostFacts = {
   version: '7.2.22',
   arch: 'x86_64',
   accelerator: 'tcg',
-  sandbox: true,
+  confinement: ['seccomp'],
   streamNetdev: true,
 };
 const machine: MachineOptions = {
@@ -38,7 +38,7 @@ describe('the arguments of a guest', () => {
         '-chardev socket,id=qmp,path=/r/q -mon chardev=qmp,mode=control ' +
         '-chardev socket,id=console,path=/r/s -serial chardev:console -chardev socket,id=agent,path=/r/a ' +
         '-device virtio-serial-pci -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 ' +
-        '-netdev stream,id=lan,server=on,addr.type=unix,addr.path=/r/n ' +
+        '-netdev stream,id=lan,server=off,addr.type=unix,addr.path=/r/n ' +
         '-device virtio-net-pci,netdev=lan,mac=52:54:00:00:00:02,host_mtu=1400,romfile= -device virtio-rng-pci ' +
         '-fw_cfg name=opt/org.kith/config,file=/r/c',
     );
@@ -50,14 +50,14 @@ describe('the arguments of a guest', () => {
   });
 
   it('leave out the sandbox where QEMU has none, and the initrd where the image has none', () => {
-    const args = guestArguments({ ...machine, initrd: undefined }, { ...host, sandbox: false }, 'tcg');
+    const args = guestArguments({ ...machine, initrd: undefined }, { ...host, confinement: [] }, 'tcg');
     expect(args).not.toContain('-sandbox');
     expect(args).not.toContain('-initrd');
   });
 
   it('add a disk only as an overlay', () => {
     const args = guestArguments({ ...machine, hasDisk: true }, host, 'tcg');
-    expect(args).toContain('file=/r/d,if=none,id=disk,format=qcow2,discard=unmap');
+    expect(args).toContain('file=/r/d,if=none,id=disk,format=qcow2,discard=unmap,werror=report,rerror=report');
   });
 
   it('cannot be extended by a comma in a path', () => {
@@ -65,8 +65,8 @@ describe('the arguments of a guest', () => {
     const args = guestArguments({ ...machine, files, hasDisk: true }, host, 'tcg');
     expect(args).toContain('socket,id=qmp,path=/r,,server=on/q');
     expect(args).toContain('name=opt/org.kith/config,file=/r,,x/c');
-    expect(args).toContain('stream,id=lan,server=on,addr.type=unix,addr.path=/r,,y/n');
-    expect(args).toContain('file=/r,,z/d,if=none,id=disk,format=qcow2,discard=unmap');
+    expect(args).toContain('stream,id=lan,server=off,addr.type=unix,addr.path=/r,,y/n');
+    expect(args).toContain('file=/r,,z/d,if=none,id=disk,format=qcow2,discard=unmap,werror=report,rerror=report');
   });
 
   it('of the probe make the kernel speak', () => {

@@ -90,13 +90,6 @@ describe('the run cutter', () => {
     const frame = framed(65_018, 3);
     expect(cut([frame.subarray(0, 40_000), frame.subarray(40_000)], 65_000).runs).toEqual([frame]);
   });
-
-  it('forgets half a frame when the connection is made anew', () => {
-    const { cutter, runs } = cut([framed(60).subarray(0, 30)]);
-    cutter.reset();
-    cutter.push(framed(20, 5));
-    expect(runs).toEqual([framed(20, 5)]);
-  });
 });
 
 function wholeFrames(run: Buffer): boolean {
