@@ -1,5 +1,4 @@
 /** Composition root: the one place where session, room, mailbox, images, guests, wires, worker and control are plugged together. */
-import { freemem, availableParallelism } from 'node:os';
 import { mkdir, statfs } from 'node:fs/promises';
 import { systemClock } from './base/clock.ts';
 import { describeError, KithError } from './base/errors.ts';
@@ -12,10 +11,11 @@ import { serveControl } from './control/server.ts';
 import { bootGuest } from './guest/guest.ts';
 import { probeHost, type HostFacts } from './guest/probe.ts';
 import { openStore, type Store } from './image/store.ts';
-import { defaultLimits, type Accept, type LeaseQuestion, type Limits } from './job/policy.ts';
+import type { Prompt } from './job/consent.ts';
+import type { Accept, Limits } from './job/policy.ts';
 import type { Ask } from './job/guest-client.ts';
 import type { JobRun } from './job/initiator.ts';
-import { openWorker, type Worker } from './job/worker.ts';
+import { openWorker, type Worker, type WorkerDeps } from './job/worker.ts';
 import { createImageExchange, type ImageExchange } from './job/images.ts';
 import type { HostingDeps } from './job/hosting.ts';
 import type { Capacity } from './protocol/capacity.ts';
@@ -25,18 +25,21 @@ import { openBlob } from './wire/blob.ts';
 import { createSignalRouter, type SignalRouter } from './wire/signaling.ts';
 import { openStanza } from './wire/stanza.ts';
 import { openWebrtc } from './wire/webrtc.ts';
+import { createFrameCipher } from './trust/frames.ts';
 import { openFrameChannel } from './xmpp/frames.ts';
 import { openMailbox, type Mailbox } from './xmpp/mailbox.ts';
 import { joinRoom, type Room } from './xmpp/room.ts';
 import { openSession, type Session } from './xmpp/session.ts';
+import { openOwner, type Owner } from './consent.ts';
 import { peerApi } from './peer-api.ts';
+import { introductionsOf, openTrust, tryCertificate, welcome, type PeerTrust, type TrustOptions } from './peer-trust.ts';
 import { SOFTWARE } from './version.ts';
 
 export interface PeerOptions {
   /** Profile: names the runtime directory and the nickname. */
   readonly name: string;
   readonly nick: string;
-  readonly role: Capacity['role'];
+  readonly role: Exclude<Capacity['role'], 'host'>;
   readonly server: {
     readonly host: string;
     readonly port: number;
@@ -46,11 +49,13 @@ export interface PeerOptions {
   };
   readonly account: { readonly username: string; readonly password: string };
   readonly room: string;
+  readonly trust: TrustOptions;
   /** May this peer create the room if it does not exist? */
   readonly createRoom: boolean;
-  readonly accept: Accept;
+  readonly accept: Accept | undefined;
   readonly limits: Partial<Limits>;
-  readonly ask: ((question: LeaseQuestion) => Promise<boolean>) | undefined;
+  /** Shows lease requests to a human in front of this process. */
+  readonly prompt: Prompt | undefined;
   /** Address that data channels bind to; undefined: all of the machine. */
   readonly wireAddress: string | undefined;
   readonly iceServers: readonly string[];
@@ -66,10 +71,12 @@ export interface Peer extends AsyncDisposable {
   readonly self: string;
   readonly nick: string;
   readonly room: Room;
+  readonly trust: PeerTrust;
   readonly store: Store;
   readonly host: HostFacts;
   readonly ask: Ask;
   readonly worker: Worker;
+  readonly owner: Owner;
   readonly images: ImageExchange;
   /** Master keys of jobs that start here, by job; they never leave this machine. */
   readonly privateKeys: Map<string, string>;
@@ -90,14 +97,25 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   // An accelerator counts only once a real kernel has spoken under it; without any image there is none to try.
   const [stored] = await store.list();
   let host = await probeHost({ cacheDir: paths.cache, kernel: stored?.kernel, signal, log });
-  const limits: Limits = {
-    ...defaultLimits({ freeMemoryMiB: Math.floor(freemem() / 2 ** 20), cpus: availableParallelism() }),
-    ...options.limits,
-  };
 
   const session: Session = stack.use(await openSession({ ...options.server, ...options.account, log, signal }));
-  const mailbox: Mailbox = openMailbox({ session, log });
-  const frames = stack.use(openFrameChannel({ session }));
+  const trust = await openTrust({
+    trust: options.trust,
+    room: options.room,
+    stateDirectory: paths.state,
+    self: () => session.jid,
+    log,
+  });
+  const { circle, contacts } = trust;
+  stack.defer(() => contacts.saved());
+  const mailbox: Mailbox = openMailbox({ session, seals: circle, log });
+  const cipher = createFrameCipher({
+    room: options.room,
+    self: () => session.jid,
+    ownKey: () => circle.boxKey,
+    keyOf: (jid) => welcome(circle.member(jid))?.box,
+  });
+  const frames = stack.use(openFrameChannel({ session, cipher }));
   const ask: Ask = (to, request, how) =>
     mailbox.request(to, request, {
       ...(how?.timeoutMs ? { timeoutMs: how.timeoutMs } : {}),
@@ -126,7 +144,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   );
 
   const privateKeys = new Map<string, string>();
-  const hosting: Omit<HostingDeps, 'onChange'> = {
+  const hosting: Pick<WorkerDeps, Exclude<keyof HostingDeps, 'onChange'>> = {
     self: mailbox.self,
     clock: systemClock,
     log,
@@ -142,7 +160,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
             onBatch: request.onBatch,
             signal: request.signal,
           }),
-    boot: async ({ plan, guest, onRun, onState, onConsole, signal }) => {
+    boot: async ({ plan, guest, diskMiB, onRun, onState, onConsole, signal }) => {
       const image = await images.ensure(guest.image, plan, signal);
       if (!stored) host = await probeHost({ cacheDir: paths.cache, kernel: image.kernel, signal, log });
       onState('booting');
@@ -171,6 +189,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
           run,
           // The runtime directory is often a small tmpfs; a disk may grow.
           diskDirectory: paths.cache,
+          diskMiB,
           host,
           onRun,
           onConsole,
@@ -191,29 +210,33 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   };
 
   let room: Room | undefined;
-  const capacity = async (worker: Worker | undefined): Promise<Capacity> => {
+  const capacity = async (worker: Worker): Promise<Capacity> => {
     await mkdir(paths.cache, { recursive: true });
     const disk = await statfs(paths.cache);
-    const inUse = worker?.inUse ?? { memoryMiB: 0, guests: 0 }; // after the waits: the newest counts
+    const { offer, inUse } = worker; // after the waits: the newest counts
     return {
       software: SOFTWARE,
       protocol: PROTOCOL_VERSION,
       role: options.role,
-      cpus: limits.cpus,
-      memoryMiB: Math.max(0, limits.memoryMiB - inUse.memoryMiB),
+      cpus: offer.cpus,
+      memoryMiB: offer.memoryMiB,
       diskMiB: Math.floor((disk.bavail * disk.bsize) / 2 ** 20),
       arch: host.arch,
       accelerator: host.accelerator,
       guests: inUse.guests,
-      accepts: options.role !== 'initiator' && options.accept !== 'none' && inUse.guests < limits.guests,
+      accepts: offer.accepts,
     };
   };
+  const confined = host.confinement.includes('namespaces');
+  const owner: Owner = stack.use(await openOwner({ ...options, confined, onChange: () => worker.reconsider() }));
   const worker: Worker = stack.use(
     openWorker({
       ...hosting,
-      accept: options.accept,
-      limits,
-      ask: options.ask,
+      policy: () => owner.policy(),
+      whoIs: (jid) => ({ account: bareOf(jid), trust: 'invited' }),
+      imageSeen: (hash) => store.has(hash),
+      prompt: options.prompt,
+      wallClock: () => new Date(),
       sendReport: (to, message) => ask(to, message),
       onGuests: () => {
         capacity(worker)
@@ -224,17 +247,35 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   );
 
   let peer: Peer | undefined;
+  const deviceOf = (jid: string) => circle.member(jid)?.device ?? circle.refusedKey(jid) ?? '';
+  const outcast = Promise.withResolvers<KithError>();
+  stack.defer(
+    circle.listen({
+      onMember: (jid, member) => room?.recognise(jid, welcome(member)?.capacity),
+      onBans: (bans, banned, self) => {
+        void options.trust.save({ bans }).catch((error: unknown) =>
+          log.error('list of bans not kept', { reason: describeError(error) }),
+        );
+        if (self) return outcast.resolve(bannedFrom(options.room));
+        room?.announce(); // with new keys
+        worker.dismiss((jid) => banned.has(deviceOf(jid)), 'its holder was banned from the room');
+        peer?.job?.consider();
+      },
+    }),
+  );
   // By account: a peer that was killed and came back shares its nickname with its own ghost (multi-session nicks, XEP-0045 7.2.3).
   const isOccupant = (jid: string) =>
-    room?.occupants().some((occupant) => bareOf(occupant.jid) === bareOf(jid)) ?? false;
+    welcome(circle.member(jid)) !== undefined &&
+    (room?.occupants().some((occupant) => bareOf(occupant.jid) === bareOf(jid)) ?? false);
+  const isPresent = (jid: string) => room?.occupants().some((occupant) => occupant.jid === jid && occupant.alive) ?? false;
   stack.defer(
-    mailbox.serve((from, request) =>
+    mailbox.serve(async (from, request) =>
       serve(from, request, {
         worker,
         router,
         images,
         job: peer?.job,
-        inRoom: isOccupant(from),
+        inRoom: from === mailbox.self || isOccupant(from),
         mayAsk: from === mailbox.self || (options.role !== 'initiator' && isOccupant(from)),
       }),
     ),
@@ -242,6 +283,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   room = stack.use(
     await joinRoom({
       session,
+      introductions: introductionsOf(circle),
       room: options.room,
       nick: options.nick,
       capacity: await capacity(worker),
@@ -250,23 +292,36 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
       signal,
     }),
   );
-  stack.defer(room.onChange(() => peer?.job?.consider()));
+  const certify = async () => {
+    if (await tryCertificate(trust, { trust: options.trust, ask, signal, log })) room?.announce();
+  };
+  await certify();
+  stack.defer(
+    room.onChange(({ kind, occupant }) => {
+      // Our inviter is back: what it could not sign before it may sign now.
+      if (kind === 'joined' && circle.member(occupant.jid)?.device === options.trust.inviter) void certify();
+      peer?.job?.consider();
+    }),
+  );
+  stack.defer(room.onChange(() => worker.desk.withdraw((from) => !isPresent(from))));
 
   const opened: Omit<Peer, typeof Symbol.asyncDispose> = {
     name: options.name,
     self: mailbox.self,
     nick: room.nick,
     room,
+    trust,
     store,
     host,
     ask,
     worker,
+    owner,
     images,
     privateKeys,
     job: undefined,
     options,
     startedAt: Date.now(),
-    closed: room.closed,
+    closed: Promise.race([room.closed, outcast.promise]),
     status: () => api.status(),
   };
   const owned = new AsyncDisposableStack();
@@ -278,7 +333,15 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   return peer;
 }
 
-const bareOf = (jid: string) => jid.split('/')[0];
+const bannedFrom = (room: string) =>
+  new KithError({
+    code: 'trust.banned',
+    message: `this device was banned from ${room}`,
+    hint: 'ask whoever invites into the room',
+    retry: 'never',
+  });
+
+const bareOf = (jid: string) => jid.split('/')[0] ?? jid;
 
 /** Who may say what: leases by the policy, signals by plan mates alone, reports and images by the job's own workers alone. */
 function serve(
@@ -296,6 +359,7 @@ function serve(
 ): Promise<Replies[keyof Replies]> {
   const { worker, router, images, job, inRoom } = to;
   const isMember = job?.places.some((place) => place.peer === from) ?? false;
+  if (!inRoom) return refuse(from);
   switch (request.kind) {
     case 'lease.request':
       return to.mayAsk ? (worker.handle(from, request) ?? refuse(from)) : refuse(from);

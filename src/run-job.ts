@@ -11,6 +11,7 @@ import { loadJob } from './job/load.ts';
 import type { Candidate } from './job/membership.ts';
 import { makePlan, MASTER_NODE, unfit } from './job/plan.ts';
 import type { Peer } from './peer.ts';
+import { welcome } from './peer-trust.ts';
 import type { ImageRef, Plan, Rung } from './protocol/plan.ts';
 
 const RECIPES = new URL('../images/', import.meta.url).pathname;
@@ -71,11 +72,11 @@ export async function runJob(images: Readonly<Record<string, ImageRef>>, options
   return run;
 }
 
-/** Everybody in the room but us. */
+/** Everybody in the room but us; who is refused or a stranger has no capacity. */
 function candidates(peer: Peer): Candidate[] {
   return peer.room
     .occupants()
-    .filter(({ jid }) => jid !== peer.self)
+    .filter(({ jid }) => jid !== peer.self && welcome(peer.trust.circle.member(jid)))
     .map(({ jid, nick, alive, capacity }) => ({ peer: jid, nick, alive, capacity }));
 }
 

@@ -11,24 +11,23 @@ import { loadConfig, PROFILES, serverOf, type Config } from './config.ts';
 export async function launchPeer(
   context: CommandContext,
   role: PeerOptions['role'],
-  extra: { readonly onDown: () => void; readonly signal: AbortSignal; readonly accept?: PeerOptions['accept'] },
+  extra: { readonly onDown: () => void; readonly signal: AbortSignal },
 ): Promise<Peer> {
   const config = await loadConfig(context);
   // Two runs may go on at once, as two resources of one account: only the names that kith ps knows them by must differ.
   const profile = config.name ?? PROFILES[role];
   const name = config.name ?? (role === 'initiator' ? `${profile}-${shortId()}` : profile);
   const access = await accessOf(context, config, profile, extra.signal);
-  const accept = extra.accept ?? config.accept ?? (role === 'worker' ? 'room' : 'ask');
   const opening = openPeer({
     ...access,
     name,
     nick: config.nick ?? name,
     role,
     createRoom: !config.invitation && Boolean(config.createRoom),
-    accept,
+    accept: config.accept,
     limits: config.limits ?? {},
-    ask:
-      accept === 'ask'
+    prompt:
+      role === 'peer'
         ? askHuman({ terminal: process.stdin, output: process.stderr, signal: extra.signal })
         : undefined,
     wireAddress: config.wireAddress,
@@ -73,5 +72,7 @@ async function accessOf(
     });
   }
   const [username = ''] = jid.split('@');
-  return { room, account: { username, password }, server: serverOf(jid, server) };
+  // Nobody invited us: friends are pinned as they come, and nothing has to be kept for the next start.
+  const trust = { save: async () => {} };
+  return { room, account: { username, password }, server: serverOf(jid, server), trust };
 }

@@ -56,6 +56,8 @@ export interface Hosting extends AsyncDisposable {
   /** A newer revision: links come and go, the guest stays. */
   apply(plan: Plan): void;
   report(): Promise<GuestReport>;
+  /** Closes the links to these peers, whatever the plan says, until a plan comes without them. */
+  cut(who: (peer: string) => boolean): void;
 }
 
 export function openHosting(first: Plan, deps: HostingDeps): Hosting {
@@ -195,6 +197,13 @@ export function openHosting(first: Plan, deps: HostingDeps): Hosting {
         ...(residentMiB === undefined ? {} : { residentMiB }),
         links: linkReports(planned.node, links, sw),
       };
+    },
+    cut(who) {
+      for (const [node, { peer, link }] of links) {
+        if (!who(peer)) continue;
+        links.delete(node);
+        ending.push(Promise.resolve(link[Symbol.asyncDispose]()));
+      }
     },
     [Symbol.asyncDispose]() {
       disposed ??= (async () => {

@@ -1,9 +1,10 @@
 /** Making an account with an invitation: in-band registration (XEP-0077) unlocked by a token (XEP-0445), over the pinned stream. */
 import { KithError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
+import { tokenError, tokenFaultOf } from '../protocol/tokens.ts';
 import { readFeatures, unexpected } from './login.ts';
 import { openStream, type Stream } from './stream.ts';
-import { errorCondition, stanzaError, xml, type Element } from './xml.ts';
+import { errorCondition, STANZA_ERROR_NS, stanzaError, xml, type Element } from './xml.ts';
 
 export interface Registration {
   readonly host: string;
@@ -20,7 +21,7 @@ export interface Registration {
 
 const DEADLINE_MS = 30_000;
 
-/** Errors: `xmpp.token-refused`, `xmpp.account-taken`, and those of connecting. */
+/** Errors: `invitation.unknown`, `.expired`, `.used-up`, `.revoked`; `xmpp.account-taken`, and those of connecting. */
 export async function registerAccount(options: Registration): Promise<void> {
   const late = AbortSignal.timeout(options.timeoutMs ?? DEADLINE_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
@@ -69,11 +70,7 @@ const silent = ({ host, port, timeoutMs = DEADLINE_MS }: Registration, cause: un
   });
 
 const tokenRefused = (reply: Element) =>
-  new KithError({
-    code: 'xmpp.token-refused',
-    message: `the server refused the invitation (${errorCondition(reply)})`,
-    hint: 'it was used up, withdrawn or is for another server; ask for a new one',
-  });
+  tokenError(tokenFaultOf(reply.getChild('error')?.getChildText('text', STANZA_ERROR_NS) ?? undefined));
 
 function refusal(reply: Element, username: string): KithError {
   const condition = errorCondition(reply);

@@ -7,12 +7,7 @@ export function entryError(stanza: Element, room: string, nick: string): KithErr
   const condition = errorCondition(stanza);
   switch (condition) {
     case 'conflict':
-      return new KithError({
-        code: 'xmpp.nick-taken',
-        message: `somebody in ${room} is called ${nick} already`,
-        hint: 'choose another --name',
-        retry: 'later',
-      });
+      return nickTaken(room, nick);
     case 'registration-required':
       return new KithError({
         code: 'xmpp.not-a-member',
@@ -48,6 +43,14 @@ export function entryError(stanza: Element, room: string, nick: string): KithErr
       return stanzaError(stanza, `the room ${room} refused us`);
   }
 }
+
+export const nickTaken = (room: string, nick: string): KithError =>
+  new KithError({
+    code: 'xmpp.nick-taken',
+    message: `somebody in ${room} is called ${nick} already`,
+    hint: 'choose another --name',
+    retry: 'later',
+  });
 
 export const unknownRoom = (room: string): KithError =>
   new KithError({

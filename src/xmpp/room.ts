@@ -7,7 +7,7 @@ import type { Capacity } from '../protocol/capacity.ts';
 import { HEARTBEAT_MS } from '../protocol/limits.ts';
 import type { Heartbeat } from '../protocol/messages.ts';
 import { admitMember, configureRoom, destroyRoom, roomFeatures, type CreateOptions } from './room-config.ts';
-import { entryError, expulsion, noService, unknownRoom } from './room-errors.ts';
+import { entryError, expulsion, nickTaken, noService, unknownRoom } from './room-errors.ts';
 import { Refused } from './requests.ts';
 import { Roster, type Occupant, type RoomEvent } from './roster.ts';
 import type { Session } from './session.ts';
@@ -173,11 +173,16 @@ export async function joinRoom(options: RoomOptions): Promise<Room> {
     const gone = stanza.attrs['type'] === 'unavailable';
     if (mine && gone) return onOut(statuses, user?.getChild('destroy') !== undefined);
     if (mine) {
+      // A ghost of ours has this nickname: the room would show its presence, and never ours (XEP-0045 7.2.3).
+      if (entering && user?.getChildren('item').some(({ attrs }) => (attrs['jid'] ?? session.jid) !== session.jid)) {
+        control(xml('presence', { to: `${room}/${who}`, type: 'unavailable' }));
+        return entering.settle(nickTaken(room, who));
+      }
       if (who !== nick && !entering) nick = who;
       return entering?.settle({ created: statuses.includes('201'), open: statuses.includes('100') });
     }
     // 303: he comes back at once under another nick.
-    if (gone) return statuses.includes('303') ? undefined : emit(roster.left(who));
+    if (gone) return statuses.includes('303') ? undefined : emit(roster.left(who, jid));
     if (!jid || jid.length > 1024 || stanza.attrs['type'] !== undefined) return;
     const text = stanza.getChild('kith', KITH_NS)?.getText() ?? '';
     const known = text !== '' && text.length <= HELLO_BYTES ? introductions.meet(jid, who, text) : undefined;

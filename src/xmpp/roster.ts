@@ -54,8 +54,9 @@ export class Roster {
     return changed ? [...events, { kind: 'capacity', occupant: known.occupant }] : events;
   }
 
-  left(nick: string): RoomEvent[] {
-    const entry = this.#named(nick);
+  /** Without a JID it is whoever has the nickname. */
+  left(nick: string, jid?: string): RoomEvent[] {
+    const entry = (jid === undefined ? undefined : this.#byJid.get(jid)) ?? this.#named(nick);
     if (!entry) return [];
     this.#byJid.delete(entry.occupant.jid);
     return [{ kind: 'left', occupant: entry.occupant }];

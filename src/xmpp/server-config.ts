@@ -58,7 +58,7 @@ export function prosodyConfig(config: ProsodyConfig): string {
     `c2s_stanza_size_limit = ${SERVER_STANZA_BYTES}`,
     `smacks_hibernation_time = ${config.hibernationSeconds}`,
     'allow_registration = true',
-    `kith_tokens_file = ${lua(`${directory}/tokens`)}`,
+    ...['tokens', 'revoked', 'registered'].map((name) => `kith_${name}_file = ${lua(`${directory}/${name}`)}`),
     `VirtualHost ${lua(config.domain)}`,
     `Component ${lua(config.mucService)} "muc"`,
     '  restrict_room_creation = "local"',

@@ -31,6 +31,13 @@ export interface ServerOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface TokenTerms {
+  /** Milliseconds since 1970. */
+  readonly expires: number;
+  /** How many accounts it makes. */
+  readonly uses: number;
+}
+
 export interface Server extends AsyncDisposable {
   readonly host: string;
   readonly port: number;
@@ -43,13 +50,16 @@ export interface Server extends AsyncDisposable {
   readonly adminAccount: { readonly username: string; readonly password: string };
   /** Prosody's process. */
   readonly pid: number;
-  /** A token that lets any number of friends register, until the directory is gone. */
-  createToken(): Promise<string>;
+  /** A token that makes accounts. Without terms: any number, until the directory is gone. */
+  createToken(terms?: TokenTerms): Promise<string>;
+  /** It makes no account from now on. */
+  revokeToken(token: string): Promise<void>;
   /** Resolves with the reason when Prosody has ended, also after disposal. */
   readonly closed: Promise<string>;
 }
 
 const ADMIN = 'kith-host';
+const UNLIMITED: TokenTerms = { expires: Number.MAX_SAFE_INTEGER, uses: 1_000_000_000 };
 /** Start takes 0.1 s when quiet, 1.1 s on a loaded machine (measured). */
 const START_DEADLINE_MS = 30_000;
 const LOG_LINES = 20;
@@ -112,13 +122,14 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       trouble,
     ]).finally(() => waiting.abort());
     if (tail.some((line) => line.includes('Failed to open server port'))) throw portTaken(listen, port);
-    const createToken = async (): Promise<string> => {
+    const createToken = async ({ expires, uses }: TokenTerms = UNLIMITED): Promise<string> => {
       const token = randomBytes(16).toString('hex');
-      await appendFile(join(directory, 'tokens'), `${token}\n`, { mode: 0o600 });
+      const line = `${token} ${Math.floor(expires / 1000)} ${uses}\n`;
+      await appendFile(join(directory, 'tokens'), line, { mode: 0o600 });
       return token;
     };
     const password = await ensureAdmin(directory, async (fresh) => {
-      const token = await createToken();
+      const token = await createToken({ ...UNLIMITED, uses: 1 });
       await registerAccount({
         host: address,
         port,
@@ -141,6 +152,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       adminAccount: { username: ADMIN, password },
       pid: child.pid ?? 0,
       createToken,
+      revokeToken: (token) => appendFile(join(directory, 'revoked'), `${token}\n`, { mode: 0o600 }),
       closed,
       [Symbol.asyncDispose]: stop,
     };

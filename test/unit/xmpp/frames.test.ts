@@ -36,7 +36,7 @@ test.each([
   ['a link without end', message('friend@h/1', 'me@h/1', 'AAAA', 'headline', 'x'.repeat(100_000))],
   ['text that is not base64', message('friend@h/1', 'me@h/1', 'AA*A')],
   ['base64 that is cut', message('friend@h/1', 'me@h/1', 'AAA')],
-  ['more than the cap', message('friend@h/1', 'me@h/1', 'AAAA'.repeat(4001))],
+  ['more than the cap', message('friend@h/1', 'me@h/1', 'AAAA'.repeat(4007))],
 ])('%s is refused and counted', (_what, stanza) => {
   const session = fakeSession('me@h/1');
   using channel = openFrameChannel({ cipher: plainCipher(), session });
