@@ -6,8 +6,8 @@ export interface Capacity {
   readonly software: string;
   /** Protocol version the peer speaks. */
   readonly protocol: number;
-  /** `initiator` runs a job, `worker` is headless, `peer` has a human in front of it. */
-  readonly role: 'initiator' | 'worker' | 'peer';
+  /** `initiator` runs a job, `worker` is headless, `peer` has a human in front of it, `host` keeps the room and its invitations. */
+  readonly role: 'initiator' | 'worker' | 'peer' | 'host';
   readonly cpus: number;
   /** Memory that guests may have now, MiB. */
   readonly memoryMiB: number;
@@ -41,7 +41,7 @@ const capacitySchema = {
   properties: {
     software: { type: 'string', maxLength: 64 },
     protocol: count,
-    role: { type: 'string', enum: ['initiator', 'worker', 'peer'] },
+    role: { type: 'string', enum: ['initiator', 'worker', 'peer', 'host'] },
     cpus: count,
     memoryMiB: count,
     diskMiB: count,

@@ -1,5 +1,5 @@
 /** The embedded server: one door, invitations, errors with a next step, and nothing left of it. */
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,20 +38,34 @@ test('it listens on one port of one address, and on nothing else', async () => {
   expect(listening).toEqual([`0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`]);
 });
 
-test('one token serves several friends; wrong, withdrawn and absent ones nobody', async () => {
+test('one token serves as many friends as it is for; wrong, expired, revoked and absent ones nobody', async () => {
   const { server, directory } = prosody;
-  const token = await server.createToken();
+  const token = await server.createToken({ expires: Date.now() + 3_600_000, uses: 3 });
   const register = (username: string, more: { token?: string; fingerprint?: string } = {}) =>
     codeOf(registerAccount({ ...server, token, username, password: 'pw', ...more }));
   expect([await register('one'), await register('two')]).toEqual(['no error', 'no error']);
   expect(await register('two')).toBe('xmpp.account-taken');
   for (const wrong of ['', 'short', 'f'.repeat(32), `${token}\n`, '../../etc/passwd']) {
-    expect(await register('three', { token: wrong })).toBe('xmpp.token-refused');
+    expect(await register('three', { token: wrong })).toBe('invitation.unknown');
   }
   expect(await register('three', { fingerprint: server.fingerprint.replace(/^../, '00') })).toBe('xmpp.certificate');
-  const file = join(directory, 'tokens');
-  await writeFile(file, (await readFile(file, 'utf8')).replace(`${token}\n`, ''));
-  expect(await register('three')).toBe('xmpp.token-refused');
+  expect([await register('three'), await register('four')]).toEqual(['no error', 'invitation.used-up']);
+  const past = await server.createToken({ expires: Date.now() - 1000, uses: 3 });
+  expect(await register('four', { token: past })).toBe('invitation.expired');
+  const withdrawn = await server.createToken();
+  expect(await register('four', { token: withdrawn })).toBe('no error');
+  await server.revokeToken(withdrawn);
+  expect(await register('five', { token: withdrawn })).toBe('invitation.revoked');
+  const lines = (await readFile(join(directory, 'registered'), 'utf8')).split('\n');
+  expect(lines.filter((line) => line === token)).toHaveLength(3); // a name that was taken cost nothing
+});
+
+test('three friends at once for the last place: one gets in', async () => {
+  const { server } = prosody;
+  const token = await server.createToken({ expires: Date.now() + 3_600_000, uses: 1 });
+  const register = (username: string) => codeOf(registerAccount({ ...server, token, username, password: 'pw' }));
+  const outcomes = await Promise.all(['swift', 'quick', 'fast'].map(register));
+  expect(outcomes.toSorted()).toEqual(['invitation.used-up', 'invitation.used-up', 'no error']);
 });
 
 test('a wrong password and an unknown account are told at once, and nothing is retried', async () => {
