@@ -1,5 +1,5 @@
 /** What `kith ps`, `exec`, `logs`, `console` and `down` see of a running peer. */
-import { KithError } from './base/errors.ts';
+import { describeError, KithError } from './base/errors.ts';
 import type { GuestStatus, LinkStatus, PeerApi, PeerStatus } from './control/api.ts';
 import type { GuestConsole, RunningGuest } from './guest/guest.ts';
 import type { Hosting } from './job/hosting.ts';
@@ -48,6 +48,34 @@ export function peerApi(peer: Peer): PeerApi {
     async down() {
       peer.options.onDown();
       return {};
+    },
+    requests: async () => ({ waiting: peer.worker.desk.waiting, decided: peer.worker.desk.decided }),
+    async answer({ id, yes, remember }) {
+      const request = await peer.worker.desk.answer(id, yes, yes ? 'kith allow' : 'kith refuse');
+      if (!remember) return { request };
+      try {
+        return { request, remembered: await peer.owner.remember(request.question.who, yes) };
+      } catch (error) {
+        return { request, notRemembered: describeError(error) }; // the answer itself stands
+      }
+    },
+    async explain({ id }) {
+      const found = peer.worker.desk.find(id);
+      if (found) return found;
+      throw new KithError({
+        code: 'job.no-request',
+        message: `there is no request ${id}, or it was decided too long ago`,
+        hint: 'kith requests shows those that wait and the last ones that were decided',
+        retry: 'never',
+      });
+    },
+    policy: async () => peer.owner.view(),
+    async policyChanged() {
+      await peer.owner.reload();
+      return peer.owner.view();
+    },
+    async hold({ guest, ...change }) {
+      return { guests: await peer.worker.holder.apply(change, guest) };
     },
   };
 }

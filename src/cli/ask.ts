@@ -1,63 +1,47 @@
-/** The owner's word, asked on the terminal: one question at a time, and one open question of each person. */
+/** The owner's word, asked on the terminal: one question at a time. Whoever answers elsewhere (kith allow) ends the question here. */
 import { createInterface } from 'node:readline/promises';
 import { isAbort } from '../base/errors.ts';
 import type { PeerOptions } from '../peer.ts';
 import { printable } from './output.ts';
+import { requestLines } from './request-text.ts';
 
-/** Just below the 120 s that an initiator waits (src/job/membership.ts): a yes that comes later than that helps nobody. */
-const ANSWER_MS = 110_000;
-
-type Ask = NonNullable<PeerOptions['ask']>;
-type LeaseQuestion = Parameters<Ask>[0];
+type Prompt = NonNullable<PeerOptions['prompt']>;
 type Terminal = NodeJS.ReadableStream & { readonly isTTY?: boolean };
 
-/** Without a terminal the answer is no. So it is after the deadline, which runs from the request, not from the prompt. */
+/** Without a terminal there is no answer from here; the request waits for `kith allow`. */
 export function askHuman(options: {
   readonly terminal: Terminal;
   readonly output: NodeJS.WritableStream;
   /** Of the peer: it ends the prompt. */
   readonly signal: AbortSignal;
-  readonly answerMs?: number;
-}): Ask {
-  const { terminal, output, signal, answerMs = ANSWER_MS } = options;
-  const open = new Set<string>();
+}): Prompt {
+  const { terminal, output, signal } = options;
   let queue: Promise<unknown> = Promise.resolve();
 
-  const prompt = async (text: string, until: AbortSignal): Promise<boolean> => {
-    if (until.aborted) return false;
+  const prompt = async (text: string, settled: AbortSignal): Promise<boolean | undefined> => {
+    if (signal.aborted || settled.aborted) return undefined;
     const lines = createInterface({ input: terminal, output });
     const closed = new AbortController(); // Ctrl-D: the question alone would never settle
     lines.once('close', () => closed.abort());
     // The prompt takes the keys as they come, so Ctrl-C is not a signal meanwhile.
     lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
     try {
-      const signals = AbortSignal.any([until, closed.signal]);
-      return /^y(es)?$/i.test((await lines.question(text, { signal: signals })).trim());
+      const until = AbortSignal.any([signal, settled, closed.signal]);
+      return /^y(es)?$/i.test((await lines.question(text, { signal: until })).trim());
     } catch (error) {
-      if (!isAbort(error)) throw error;
-      output.write('\n');
-      return false;
+      if (!isAbort(error) && !settled.aborted) throw error;
+      output.write(settled.aborted ? `\n${printable(String(settled.reason))}\n` : '\n');
+      return settled.aborted || signal.aborted ? undefined : false;
     } finally {
       lines.close();
     }
   };
 
-  return async (question) => {
-    const from = question.from.split('/')[0] ?? '';
-    if (!terminal.isTTY || open.has(from)) return false;
-    open.add(from);
-    const until = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
-    const answer = queue.then(() => prompt(wording(from, question.request), until));
+  return async (request, settled) => {
+    if (!terminal.isTTY) return undefined;
+    const text = `${requestLines(request).join('\n')}\nAllow? (or elsewhere: kith allow ${request.id}) [y/N] `;
+    const answer = queue.then(() => prompt(text, settled));
     queue = answer.catch(() => {});
-    try {
-      return await answer;
-    } finally {
-      open.delete(from);
-    }
+    return answer;
   };
-}
-
-function wording(from: string, { jobName, role, memoryMiB, cpus, image }: LeaseQuestion['request']): string {
-  const what = `${memoryMiB} MiB, ${cpus} cpu, image ${image.name} (${image.hash.slice(0, 12)})`;
-  return `${printable(`${from} asks for a ${role} guest of job ${jobName}: ${what}. Allow?`)} [y/N] `;
 }

@@ -21,7 +21,7 @@ export async function run(context: CommandContext): Promise<number> {
   const job = override(await loadJob(file), wordsOf(context));
   const down = new AbortController();
   const signal = AbortSignal.any([context.signal, down.signal]);
-  await using peer = await launchPeer(context, 'initiator', { signal, accept: 'room', onDown: () => down.abort() });
+  await using peer = await launchPeer(context, 'initiator', { signal, onDown: () => down.abort() });
   const roomsAt = performance.now();
   const images = await prepareImages(job, peer, { signal, onProgress: (text) => say(context, text) });
   const imagesAt = performance.now();

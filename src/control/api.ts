@@ -1,5 +1,8 @@
 /** What a running peer answers to its owner's own programs: types and the schemas of both directions. */
 import { parser, type Parse } from '../base/validate.ts';
+import type { Hold, HoldAction } from '../job/consent-hold.ts';
+import type { Decided, Waiting } from '../job/consent.ts';
+import type { PolicyRow } from '../job/policy-view.ts';
 
 export interface PeerStatus {
   readonly peer: {
@@ -82,6 +85,37 @@ export interface LogPage {
   readonly total: number;
 }
 
+/** Requests that wait for the owner, and the last ones that were decided, newest first. */
+export interface Requests {
+  readonly waiting: readonly Waiting[];
+  readonly decided: readonly Decided[];
+}
+
+/** One of either. */
+export type LeaseRequest = Waiting | Decided;
+
+export interface Answered {
+  readonly request: Decided;
+  /** The rule that was written into the policy, or why it was not. */
+  readonly remembered?: { readonly friend: string; readonly rule: string };
+  readonly notRemembered?: string;
+}
+
+/** The policy in force. */
+export interface PolicyView {
+  readonly path: string;
+  readonly role: string;
+  readonly confined: boolean;
+  /** What is wrong with the file as it is now: the last good one is in force. */
+  readonly fault?: string;
+  readonly rows: readonly PolicyRow[];
+}
+
+/** What guests of this host are held to. */
+export interface Holds {
+  readonly guests: readonly Hold[];
+}
+
 export interface PeerApi {
   status(): Promise<PeerStatus>;
   /** The signal aborts when the program that asked has gone. */
@@ -93,6 +127,14 @@ export interface PeerApi {
   type(params: { readonly guest: string; readonly data: string }): Promise<Record<string, never>>;
   /** Ends the peer, and with it the job that it runs. */
   down(): Promise<Record<string, never>>;
+  requests(): Promise<Requests>;
+  answer(params: { readonly id: string; readonly yes: boolean; readonly remember: boolean }): Promise<Answered>;
+  explain(params: { readonly id: string }): Promise<LeaseRequest>;
+  policy(): Promise<PolicyView>;
+  /** Reads the policy file now; leases that it does not allow any more end. */
+  policyChanged(): Promise<PolicyView>;
+  /** The owner's hand on one running guest of this host, or on all. */
+  hold(params: HoldAction & { readonly guest?: string }): Promise<Holds>;
 }
 
 export type Method = keyof PeerApi;
@@ -105,6 +147,7 @@ const record = (properties: Record<string, unknown> = {}, optional: Record<strin
 });
 const text = (maxLength: number) => ({ type: 'string', maxLength });
 const guest = { type: 'string', minLength: 1, maxLength: 64 };
+const requestId = { type: 'string', minLength: 1, maxLength: 64 };
 const count = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 
 /** Parameters of each method, checked by the peer before it looks at them. */
@@ -122,4 +165,21 @@ export const parseParams: Readonly<Record<Method, Parse<unknown>>> = {
   log: parser('log', 'control.params', record({ guest, offset: count })),
   type: parser('type', 'control.params', record({ guest, data: text(8192) })),
   down: parser('down', 'control.params', record()),
+  requests: parser('requests', 'control.params', record()),
+  answer: parser(
+    'answer',
+    'control.params',
+    record({ id: requestId, yes: { type: 'boolean' }, remember: { type: 'boolean' } }),
+  ),
+  explain: parser('explain', 'control.params', record({ id: requestId })),
+  policy: parser('policy', 'control.params', record()),
+  policyChanged: parser('policyChanged', 'control.params', record()),
+  hold: parser(
+    'hold',
+    'control.params',
+    record(
+      { action: { type: 'string', enum: ['show', 'pause', 'resume', 'cpu'] } },
+      { guest, percent: { type: 'integer', minimum: 5, maximum: 100 } },
+    ),
+  ),
 };

@@ -2,7 +2,18 @@
 import { connect, type Socket } from 'node:net';
 import { describeError, KithError } from '../base/errors.ts';
 import { parseJson, parser } from '../base/validate.ts';
-import type { ExecReply, LogPage, Method, PeerApi, PeerStatus } from './api.ts';
+import type {
+  Answered,
+  ExecReply,
+  Holds,
+  LeaseRequest,
+  LogPage,
+  Method,
+  PeerApi,
+  PeerStatus,
+  PolicyView,
+  Requests,
+} from './api.ts';
 import { encodeLine, lineReader } from './lines.ts';
 
 /** Two outputs of 16 MiB in base64 (the cap on a command's output) and the line around them. */
@@ -120,6 +131,12 @@ export async function connectControl(
     log: (params) => ask('log', params) as Promise<LogPage>,
     type: (params) => ask('type', params) as Promise<Record<string, never>>,
     down: () => ask('down', {}) as Promise<Record<string, never>>,
+    requests: () => ask('requests', {}) as Promise<Requests>,
+    answer: (params) => ask('answer', params) as Promise<Answered>,
+    explain: (params) => ask('explain', params) as Promise<LeaseRequest>,
+    policy: () => ask('policy', {}) as Promise<PolicyView>,
+    policyChanged: () => ask('policyChanged', {}) as Promise<PolicyView>,
+    hold: (params) => ask('hold', params) as Promise<Holds>,
     async [Symbol.asyncDispose]() {
       const closed = new Promise<void>((resolve) => {
         if (socket.closed) resolve();

@@ -6,17 +6,26 @@ import { MAX_PAGE_BYTES } from '../protocol/limits.ts';
 import type { Page, Replies, Request, RequestOf } from '../protocol/messages.ts';
 import { parsePlan } from '../protocol/plan.ts';
 import { createOutputs } from './outputs.ts';
+import { createGate, type ConsentDeps } from './consent-gate.ts';
+import { createHolder, type Holder } from './consent-hold.ts';
+import type { Desk } from './consent.ts';
 import { guestOf, openHosting, type Hosting, type HostingDeps } from './hosting.ts';
 import { createLeaseTable, type Lease } from './lease.ts';
-import { checkLimits, decide, type Accept, type LeaseQuestion, type Limits } from './policy.ts';
+import { effectiveCaps, takesGuests } from './policy-caps.ts';
+import { createRate, limitPort, limitRuns } from './policy-rate.ts';
+import type { LeaseQuestion } from './policy.ts';
 
 /** A report that says nothing new is still sent this often: round trips and counters for `kith ps`. */
 const REPORT_MS = 10_000;
 
-export interface WorkerDeps extends Omit<HostingDeps, 'onChange'> {
-  readonly accept: Accept;
-  readonly limits: Limits;
-  readonly ask: ((question: LeaseQuestion) => Promise<boolean>) | undefined;
+/** Leases are judged anew this often: hours of the day end, and a machine that slept wakes up in other hours. */
+const REVIEW_MS = 1000;
+
+type Order = Parameters<HostingDeps['boot']>[0];
+
+export interface WorkerDeps extends Omit<HostingDeps, 'onChange' | 'boot'>, ConsentDeps {
+  /** `diskMiB`: what the working disk may grow to; undefined: no cap. */
+  readonly boot: (order: Order & { readonly diskMiB: number | undefined }) => Promise<RunningGuest>;
   readonly sendReport: (to: string, message: RequestOf<'guest.report'>) => Promise<unknown>;
   /** Guests came or went: capacity has to be announced anew. */
   readonly onGuests: () => void;
@@ -25,6 +34,16 @@ export interface WorkerDeps extends Omit<HostingDeps, 'onChange'> {
 export interface Worker extends AsyncDisposable {
   readonly hostings: readonly Hosting[];
   readonly inUse: { readonly memoryMiB: number; readonly guests: number };
+  /** What the owner's policy leaves for the next guest. */
+  readonly offer: { readonly cpus: number; readonly memoryMiB: number; readonly accepts: boolean };
+  /** Requests that wait for the owner, and the last that were decided. */
+  readonly desk: Desk;
+  /** The owner's hand on running guests. */
+  readonly holder: Holder;
+  /** The policy, or what is known of a friend, has changed: leases that no longer conform end. */
+  reconsider(): void;
+  /** Ends the leases of whoever is meant (a friend who was banned), tells them why, and closes the wires to them. */
+  dismiss(who: (jid: string) => boolean, reason: string): void;
   /** Handles what a worker handles; undefined means "not my kind of request". */
   handle(from: string, request: Request): Promise<Replies[keyof Replies]> | undefined;
   /** True when a plan that we carry out names this peer: only then may it signal to us. */
@@ -35,6 +54,9 @@ export interface Worker extends AsyncDisposable {
 
 interface Entry {
   readonly lease: Lease;
+  readonly question: LeaseQuestion;
+  /** Of the clock. */
+  readonly since: number;
   hosting: Hosting | undefined;
 }
 
@@ -44,12 +66,28 @@ export function openWorker(deps: WorkerDeps): Worker {
   /** Guests that are on their way out still have their memory. */
   const ending = new Map<Promise<void>, Lease>();
   const outputs = createOutputs(clock);
-  const table = createLeaseTable({ clock, onExpired: (lease) => void end(lease.id, 'the lease expired') });
+  const table = createLeaseTable({
+    clock,
+    onExpired: ({ id }) => {
+      const entry = entries.get(id);
+      if (entry && remaining(entry) <= 0) endByOwner(id, 'the lease has had its whole duration');
+      else void end(id, 'the lease expired');
+    },
+  });
 
   const inUse = () => {
     const all = [...table.leases, ...ending.values()];
     return { memoryMiB: all.reduce((total, lease) => total + lease.memoryMiB, 0), guests: all.length };
   };
+
+  const gate = createGate({ ...deps, inUse });
+  const holder = createHolder(() => hostings().flatMap(({ running }) => (running ? [running] : [])));
+  const rate = createRate(clock, () => effectiveCaps(deps.policy()).bandwidth?.value);
+  const hostings = () => [...entries.values()].flatMap(({ hosting }) => (hosting ? [hosting] : []));
+  const ageOf = ({ since }: Entry) => (clock.now() - since) / 1000;
+  const remaining = (entry: Entry) => gate.totalSeconds(entry.question) - ageOf(entry);
+  const accepts = () => takesGuests(deps.policy(), deps.wallClock(), inUse());
+  let accepted: boolean | undefined;
 
   const end = (id: string, reason: string): Promise<void> => {
     const entry = entries.get(id);
@@ -79,7 +117,40 @@ export function openWorker(deps: WorkerDeps): Worker {
       .catch((error: unknown) => log.debug('report not delivered', { reason: describeError(error) }));
   };
 
+  /** The holder is told at once; should that get lost, its next renewal finds no lease. */
+  const endByOwner = (id: string, reason: string) => {
+    const entry = entries.get(id);
+    if (!entry) return;
+    const { job, holder: to } = entry.lease;
+    const report = { state: 'stopped', reason: `ended by its owner: ${reason}`.slice(0, 1000), links: [] } as const;
+    void deps
+      .sendReport(to, { kind: 'guest.report', job, lease: id, report })
+      .catch((error: unknown) => log.debug('end not delivered', { reason: describeError(error) }));
+    void end(id, reason);
+  };
+
+  const reconsider = () => {
+    const held = [...entries.values()].map((entry) => ({ ...entry, ageSeconds: ageOf(entry) }));
+    const ended = gate.review(held);
+    for (const { lease, verdict } of ended) endByOwner(lease.lease.id, verdict.rule.words);
+    // Hours began or ended, or the policy is another one: who looks for a place should know.
+    const now = accepts();
+    if (accepted !== undefined && accepted !== now) deps.onGuests();
+    accepted = now;
+  };
+
   const stopReports = clock.every(REPORT_MS, () => table.leases.forEach(tell));
+  const stopReviews = clock.every(REVIEW_MS, reconsider);
+
+  const boot = async (order: Order, { question }: Entry): Promise<RunningGuest> => {
+    const cap = effectiveCaps(deps.policy()).diskMiB?.value;
+    const diskMiB = question.diskMiB > 0 ? Math.min(question.diskMiB, cap ?? Number.POSITIVE_INFINITY) : cap;
+    const guest = limitPort(rate, await deps.boot({ ...order, diskMiB, onRun: limitRuns(rate, order.onRun) }));
+    await holder
+      .adopt(guest)
+      .catch((error: unknown) => log.warn('cpu cap not set', { guest: guest.name, reason: describeError(error) }));
+    return guest;
+  };
 
   const guestFor = (id: string, from: string): RunningGuest => {
     table.check(id, from);
@@ -97,19 +168,29 @@ export function openWorker(deps: WorkerDeps): Worker {
     return terminal;
   };
 
-  async function lease(from: string, request: RequestOf<'lease.request'>): Promise<Replies['lease.request']> {
-    await decide({ from, request }, { accept: deps.accept, limits: deps.limits, inUse: inUse(), ask: deps.ask });
-    // A second look, with no wait before the grant: others may have taken the place while the human thought.
-    checkLimits(request, deps.limits, inUse());
-    const { job, jobName, memoryMiB, cpus, seconds } = request;
-    const granted = table.grant(
-      { job, jobName, holder: from, memoryMiB, cpus, imageHash: request.image.hash },
-      seconds,
-    );
-    entries.set(granted.id, { lease: granted, hosting: undefined });
-    log.info('lease granted', { job: jobName, to: from, memoryMiB });
-    deps.onGuests();
-    return { lease: granted.id, seconds };
+  function lease(from: string, request: RequestOf<'lease.request'>): Promise<Replies['lease.request']> {
+    return gate.admit(from, request, (question) => {
+      const { job, jobName, memoryMiB, cpus } = request;
+      const seconds = Math.ceil(Math.min(request.seconds, gate.totalSeconds(question)));
+      const granted = table.grant(
+        { job, jobName, holder: from, memoryMiB, cpus, imageHash: request.image.hash },
+        seconds,
+      );
+      entries.set(granted.id, { lease: granted, question, since: clock.now(), hosting: undefined });
+      log.info('lease granted', { job: jobName, to: from, memoryMiB });
+      deps.onGuests();
+      return { lease: granted.id, seconds };
+    });
+  }
+
+  function renew(from: string, request: RequestOf<'lease.renew'>): Replies['lease.renew'] {
+    const { id } = table.check(request.lease, from);
+    const entry = entries.get(id);
+    const left = entry ? remaining(entry) : 0;
+    if (left <= 0) endByOwner(id, 'the lease has had its whole duration');
+    const seconds = Math.min(request.seconds, left);
+    table.renew(id, from, seconds);
+    return { seconds: Math.ceil(seconds) };
   }
 
   function apply(from: string, request: RequestOf<'plan.apply'>): Replies['plan.apply'] {
@@ -129,7 +210,7 @@ export function openWorker(deps: WorkerDeps): Worker {
     const entry = entries.get(request.lease);
     if (!entry) return { revision: plan.job.revision };
     if (!entry.hosting) {
-      entry.hosting = openHosting(plan, { ...deps, onChange: () => tell(terms) });
+      entry.hosting = openHosting(plan, { ...deps, boot: (order) => boot(order, entry), onChange: () => tell(terms) });
     } else {
       const now = entry.hosting;
       if (guest.node !== now.guest.node || guest.mac !== now.guest.mac) refuse('another place on the LAN');
@@ -168,10 +249,7 @@ export function openWorker(deps: WorkerDeps): Worker {
       case 'lease.request':
         return lease(from, request);
       case 'lease.renew':
-        return attempt(() => {
-          table.renew(request.lease, from, request.seconds);
-          return { seconds: request.seconds };
-        });
+        return attempt(() => renew(from, request));
       case 'lease.end':
         return attempt(async () => {
           table.check(request.lease, from);
@@ -201,8 +279,26 @@ export function openWorker(deps: WorkerDeps): Worker {
 
   return {
     handle,
+    desk: gate.desk,
+    holder,
+    reconsider,
+    dismiss(who, reason) {
+      gate.desk.withdraw(who);
+      for (const { lease, hosting } of entries.values()) {
+        if (who(lease.holder)) endByOwner(lease.id, reason);
+        else hosting?.cut(who);
+      }
+    },
+    get offer() {
+      const { cpus, memoryMiB } = effectiveCaps(deps.policy());
+      return {
+        cpus: cpus.value,
+        memoryMiB: Math.max(0, memoryMiB.value - inUse().memoryMiB),
+        accepts: accepts(),
+      };
+    },
     get hostings() {
-      return [...entries.values()].flatMap(({ hosting }) => (hosting ? [hosting] : []));
+      return hostings();
     },
     get inUse() {
       return inUse();
@@ -214,6 +310,8 @@ export function openWorker(deps: WorkerDeps): Worker {
     },
     async [Symbol.asyncDispose]() {
       stopReports();
+      stopReviews();
+      gate.desk.close();
       for (const id of entries.keys()) void end(id, 'this peer stops');
       table.close();
       await Promise.all(ending.keys());

@@ -45,6 +45,10 @@ export type Request =
       readonly cpus: number;
       readonly image: ImageRef;
       readonly seconds: number;
+      /** What the working disk may grow to; not said: as the owner allows. */
+      readonly diskMiB?: number;
+      /** However often it is renewed; not said, or 0: open end. */
+      readonly totalSeconds?: number;
     }
   | { readonly kind: 'lease.renew'; readonly lease: string; readonly seconds: number }
   | { readonly kind: 'lease.end'; readonly lease: string; readonly reason: string }
@@ -122,8 +126,8 @@ const record = (properties: Record<string, unknown>, optional: Record<string, un
   properties: { ...properties, ...optional },
 });
 
-const request = (kind: RequestKind, properties: Record<string, unknown>) =>
-  record({ kind: { const: kind }, ...properties });
+const request = (kind: RequestKind, properties: Record<string, unknown>, optional: Record<string, unknown> = {}) =>
+  record({ kind: { const: kind }, ...properties }, optional);
 
 const linkReport = record(
   {
@@ -158,15 +162,22 @@ const requestSchema = {
   properties: { kind: { type: 'string' } },
   discriminator: { propertyName: 'kind' },
   oneOf: [
-    request('lease.request', {
-      job: id,
-      jobName: { type: 'string', pattern: NAME_PATTERN },
-      role: { type: 'string', enum: ['master', 'worker'] },
-      memoryMiB: { type: 'integer', minimum: 64, maximum: 1_048_576 },
-      cpus: { type: 'integer', minimum: 1, maximum: 256 },
-      image: imageRefSchema,
-      seconds,
-    }),
+    request(
+      'lease.request',
+      {
+        job: id,
+        jobName: { type: 'string', pattern: NAME_PATTERN },
+        role: { type: 'string', enum: ['master', 'worker'] },
+        memoryMiB: { type: 'integer', minimum: 64, maximum: 1_048_576 },
+        cpus: { type: 'integer', minimum: 1, maximum: 256 },
+        image: imageRefSchema,
+        seconds,
+      },
+      {
+        diskMiB: { type: 'integer', minimum: 0, maximum: 1e9 },
+        totalSeconds: { type: 'integer', minimum: 0, maximum: 1e9 },
+      },
+    ),
     request('lease.renew', { lease: id, seconds }),
     request('lease.end', { lease: id, reason: text(300) }),
     request('plan.apply', { lease: id, plan: planSchema }),

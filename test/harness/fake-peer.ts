@@ -48,6 +48,12 @@ export function fakeApi(answers: Partial<PeerApi> = {}): PeerApi {
     log: refuse('log'),
     type: refuse('type'),
     down: refuse('down'),
+    requests: refuse('requests'),
+    answer: refuse('answer'),
+    explain: refuse('explain'),
+    policy: refuse('policy'),
+    policyChanged: refuse('policyChanged'),
+    hold: refuse('hold'),
     ...answers,
   };
 }

@@ -11,6 +11,7 @@ import type { Capacity } from '../../../src/protocol/capacity.ts';
 import { parseReply, parseRequest, type Request, type RequestOf } from '../../../src/protocol/messages.ts';
 import { virtualClock, type VirtualClock } from '../../harness/virtual-clock.ts';
 import { CAPACITY } from '../../harness/capacity.ts';
+import { testConsent } from '../../harness/consent.ts';
 
 const IMAGE = { name: 'micro', hash: 'a'.repeat(64), bytes: 1000 };
 interface FakePeer {
@@ -40,9 +41,7 @@ class FakeRoom {
       self: jid,
       clock: this.clock,
       log: silentLog,
-      accept: 'room',
-      limits: { memoryMiB: 1000, cpus: 2, guests: 4 },
-      ask: undefined,
+      ...testConsent(),
       onGuests: () => {},
       openWire: () => Promise.reject(new Error('no wires in this test')),
       sendReport: (to, message) => this.send(jid, to, message),
@@ -221,7 +220,7 @@ describe('a job', () => {
 
   test('asks a peer again that was full, once it announces another capacity', async () => {
     const room = new FakeRoom();
-    room.add('a@x/1', { limits: { memoryMiB: 10, cpus: 2, guests: 4 } });
+    room.add('a@x/1', testConsent({ limits: { memoryMiB: 10 } }));
     room.add('b@x/1');
     const over = Promise.withResolvers<void>();
     await using job = room.start({ run: () => over.promise });
@@ -259,11 +258,15 @@ describe('a job', () => {
     const room = new FakeRoom();
     let asked = 0;
     room.add('a@x/1', {
-      accept: 'ask',
-      ask: async () => {
-        asked++;
-        return false;
-      },
+      ...testConsent(
+        { accept: 'ask' },
+        {
+          prompt: async () => {
+            asked++;
+            return false;
+          },
+        },
+      ),
     });
     room.add('b@x/1');
     await using job = room.start({ run: async ({ lan }) => lan.ready() });
@@ -343,9 +346,10 @@ describe('a worker', () => {
     const room = new FakeRoom();
     const answers: ((yes: boolean) => void)[] = [];
     const peer = room.add('a@x/1', {
-      accept: 'ask',
-      limits: { memoryMiB: 200, cpus: 2, guests: 4 },
-      ask: () => new Promise((resolve) => answers.push(resolve)),
+      ...testConsent(
+        { accept: 'ask', limits: { memoryMiB: 200 } },
+        { prompt: () => new Promise((resolve) => answers.push(resolve)) },
+      ),
     });
     const both = [room.send('p@x/1', 'a@x/1', LEASE), room.send('q@x/1', 'a@x/1', LEASE)];
     const settled = Promise.allSettled(both);

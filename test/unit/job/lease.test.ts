@@ -2,8 +2,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createLeaseTable, type Lease } from '../../../src/job/lease.ts';
-import { decide, type Limits } from '../../../src/job/policy.ts';
-import type { RequestOf } from '../../../src/protocol/messages.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
 
 const TERMS = { job: 'job-0001', jobName: 'mesh', holder: 'a@x/1', memoryMiB: 100, cpus: 1, imageHash: 'a'.repeat(64) };
@@ -57,44 +55,5 @@ describe('lease table', () => {
         },
       ),
     );
-  });
-});
-
-const LIMITS: Limits = { memoryMiB: 300, cpus: 2, guests: 2 };
-const REQUEST: RequestOf<'lease.request'> = {
-  kind: 'lease.request',
-  job: 'job-0001',
-  jobName: 'mesh',
-  role: 'worker',
-  memoryMiB: 144,
-  cpus: 1,
-  image: { name: 'micro', hash: 'a'.repeat(64), bytes: 1 },
-  seconds: 90,
-};
-
-describe('owner policy', () => {
-  const ask = (changes: Partial<RequestOf<'lease.request'>>, policy: Partial<Parameters<typeof decide>[1]> = {}) =>
-    decide(
-      { from: 'a@x/1', request: { ...REQUEST, ...changes } },
-      { accept: 'room', limits: LIMITS, inUse: { memoryMiB: 0, guests: 0 }, ask: undefined, ...policy },
-    );
-
-  test('says yes within the limits', async () => {
-    await expect(ask({})).resolves.toBeUndefined();
-    await expect(ask({}, { accept: ['a@x'] })).resolves.toBeUndefined();
-    await expect(ask({}, { accept: 'ask', ask: async () => true })).resolves.toBeUndefined();
-  });
-
-  test.each<[string, Parameters<typeof ask>, RegExp]>([
-    ['nobody', [{}, { accept: 'none' }], /no guests/],
-    ['a stranger', [{}, { accept: ['b@x'] }], /no guests from a@x/],
-    ['too much memory', [{ memoryMiB: 301 }], /300 MiB left/],
-    ['memory that others use', [{}, { inUse: { memoryMiB: 200, guests: 1 } }], /100 MiB left/],
-    ['too many cpus', [{ cpus: 3 }], /2 cpus/],
-    ['one guest more', [{}, { inUse: { memoryMiB: 0, guests: 2 } }], /2 guests/],
-    ['the human', [{}, { accept: 'ask', ask: async () => false }], /said no/],
-    ['ask without a human', [{}, { accept: 'ask' }], /said no/],
-  ])('refuses %s', async (_, args, reason) => {
-    await expect(ask(...args)).rejects.toThrow(reason);
   });
 });
