@@ -2,7 +2,7 @@
 import type { Instance, SignalData } from 'simple-peer';
 import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { MAX_CANDIDATES, parseSignal, type Candidate } from './signal.ts';
+import { fingerprintIn, MAX_CANDIDATES, parseSignal, type Candidate } from './signal.ts';
 import type { SignalPipe } from './signaling.ts';
 
 /*
@@ -27,9 +27,14 @@ export function negotiate(options: {
   readonly offer: boolean;
   readonly pipe: SignalPipe;
   readonly log: Log;
+  /** A signal of ours did not get through. */
   readonly fail: (cause: unknown) => void;
+  /** What came cannot be the answer to us. */
+  readonly refuse: (cause: Error) => void;
 }): () => void {
-  const { peer, offer, pipe, log, fail } = options;
+  const { peer, offer, pipe, log, fail, refuse } = options;
+  /** Certificate fingerprint of the offer, ours or theirs: the answer has to name it. */
+  let offered: string | undefined;
   let count = 0;
   let described = false;
   let early: Candidate[] = [];
@@ -45,7 +50,12 @@ export function negotiate(options: {
 
   function fromPeer(data: SignalData): void {
     if ('sdp' in data && typeof data.sdp === 'string') {
-      send({ type: data.type, sdp: offer ? withoutCandidates(data.sdp) : data.sdp });
+      if (offer) offered = fingerprintIn(data.sdp);
+      send(
+        offer
+          ? { type: data.type, sdp: withoutCandidates(data.sdp) }
+          : { type: data.type, sdp: data.sdp, answers: offered },
+      );
     } else if ('candidate' in data) {
       const { candidate, sdpMLineIndex, sdpMid } = data.candidate;
       found.push({ candidate, sdpMLineIndex, sdpMid });
@@ -62,8 +72,10 @@ export function negotiate(options: {
         if (described) add(signal.candidates);
         else early.push(...signal.candidates);
       } else if (!described && signal.type === (offer ? 'answer' : 'offer')) {
+        if (!offer) offered = fingerprintIn(signal.sdp);
+        else if (signal.answers !== offered) return refuse(new Error('the answer is to another offer than ours'));
         described = true;
-        peer.signal(signal);
+        peer.signal({ type: signal.type, sdp: signal.sdp });
         add(early);
         early = [];
         if (found.length > 0) timer ??= setTimeout(sendCandidates, GATHER_MS);

@@ -93,7 +93,7 @@ export async function connectRtc(options: RtcOptions, handlers: RtcHandlers): Pr
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
 
-  const stopNegotiating = negotiate({ peer, offer, pipe, log, fail: (cause) => end(signalFailed(cause)) });
+  const stopNegotiating = negotiate({ peer, offer, pipe, log, fail: (cause) => end(signalFailed(cause)), refuse: end });
   const stopSuperseded = pipe.onSuperseded?.(() => end(new Error('the peer began a new attempt')));
   peer.on('connect', () => opened.resolve());
   peer.on('error', end);

@@ -6,6 +6,8 @@ import { parser } from '../base/validate.ts';
 export interface Description {
   readonly type: 'offer' | 'answer';
   readonly sdp: string;
+  /** Of an answer: the certificate fingerprint that the offer named, so that what is signed speaks of both ends. */
+  readonly answers?: string;
 }
 
 export interface Candidate {
@@ -24,6 +26,8 @@ export type RtcSignal = Description | Candidates;
 /** Ours have about 600 bytes. */
 const MAX_SDP_BYTES = 16_384;
 const MAX_CANDIDATE_BYTES = 512;
+/** `sha-512` and 64 bytes in hexadecimal with colons. */
+const MAX_FINGERPRINT_LENGTH = 200;
 export const MAX_CANDIDATES = 16;
 
 const record = (properties: Record<string, unknown>, optional: Record<string, unknown> = {}) => ({
@@ -33,13 +37,16 @@ const record = (properties: Record<string, unknown>, optional: Record<string, un
   properties: { ...properties, ...optional },
 });
 
+const sdpText = { type: 'string', minLength: 1, maxLength: MAX_SDP_BYTES };
+
 const parseShape = parser<RtcSignal>('signal', 'wire.signal', {
   type: 'object',
   anyOf: [
-    record({
-      type: { type: 'string', enum: ['offer', 'answer'] },
-      sdp: { type: 'string', minLength: 1, maxLength: MAX_SDP_BYTES },
-    }),
+    record({ type: { type: 'string', const: 'offer' }, sdp: sdpText }),
+    record(
+      { type: { type: 'string', const: 'answer' }, sdp: sdpText },
+      { answers: { type: 'string', minLength: 1, maxLength: MAX_FINGERPRINT_LENGTH } },
+    ),
     record({
       candidates: {
         type: 'array',
@@ -70,7 +77,7 @@ export function parseSignal(data: unknown): RtcSignal {
   if ('sdp' in signal) {
     if (!SDP_TEXT.test(signal.sdp)) throw refused('its description is not plain text');
     for (const line of signal.sdp.split(/\r?\n/)) if (line.startsWith('a=candidate:')) checkCandidate(line);
-    return { type: signal.type, sdp: signal.sdp };
+    return signal;
   }
   return {
     candidates: signal.candidates.map(({ candidate, sdpMLineIndex, sdpMid }) => {
@@ -78,6 +85,13 @@ export function parseSignal(data: unknown): RtcSignal {
       return { candidate, sdpMLineIndex: sdpMLineIndex ?? 0, sdpMid: sdpMid ?? '0' };
     }),
   };
+}
+
+/** `sha-256 AB:CD:…` (RFC 8122, 5): the certificate that DTLS will insist on. Undefined: none, or several. */
+export function fingerprintIn(sdp: string): string | undefined {
+  const found = sdp.split(/\r?\n/).filter((line) => line.startsWith('a=fingerprint:'));
+  const [only] = new Set(found.map((line) => line.slice('a=fingerprint:'.length).trim()));
+  return new Set(found).size === 1 && only !== undefined && only.length <= MAX_FINGERPRINT_LENGTH ? only : undefined;
 }
 
 export const isOffer = (data: unknown): boolean =>

@@ -12,6 +12,7 @@ const SDP = `v=0\r\na=${CANDIDATE}\r\na=end-of-candidates\r\na=setup:actpass\r\n
 function fixture(offer: boolean) {
   const signalled: unknown[] = [];
   const sent: unknown[] = [];
+  const refused: string[] = [];
   const waiters: (() => void)[] = [];
   let hear: (data: unknown) => void = () => {};
   const peer = Object.assign(new EventEmitter(), { signal: (data: unknown) => signalled.push(data) });
@@ -20,6 +21,7 @@ function fixture(offer: boolean) {
     offer,
     log: silentLog,
     fail: () => {},
+    refuse: ({ message }) => refused.push(message),
     pipe: {
       async send(data) {
         sent.push(data);
@@ -32,7 +34,7 @@ function fixture(offer: boolean) {
     },
   });
   const nextSent = () => new Promise<void>((resolve) => waiters.push(resolve));
-  return { peer, signalled, sent, nextSent, stop, hear: (data: unknown) => hear(data) };
+  return { peer, signalled, sent, refused, nextSent, stop, hear: (data: unknown) => hear(data) };
 }
 
 test('candidates that come before the description wait for it', () => {
@@ -62,6 +64,23 @@ test('an answer keeps its candidates', () => {
   const { peer, sent } = fixture(false);
   peer.emit('signal', { type: 'answer', sdp: SDP });
   expect(sent).toEqual([{ type: 'answer', sdp: SDP }]);
+});
+
+test('an answer names the certificate of the offer, and none that names another is taken', () => {
+  const mine = `v=0\r\na=fingerprint:sha-256 AA:BB\r\n`;
+  const theirs = `v=0\r\na=fingerprint:sha-256 CC:DD\r\n`;
+  const answering = fixture(false);
+  answering.hear({ type: 'offer', sdp: mine });
+  answering.peer.emit('signal', { type: 'answer', sdp: theirs });
+  expect(answering.sent).toEqual([{ type: 'answer', sdp: theirs, answers: 'sha-256 AA:BB' }]);
+  for (const answers of ['sha-256 AA:BB', 'sha-256 EE:FF', undefined]) {
+    const { peer, signalled, refused, hear } = fixture(true);
+    peer.emit('signal', { type: 'offer', sdp: mine });
+    hear({ type: 'answer', sdp: theirs, ...(answers ? { answers } : {}) });
+    const taken = answers === 'sha-256 AA:BB';
+    expect(signalled).toEqual(taken ? [{ type: 'answer', sdp: theirs }] : []);
+    expect(refused).toEqual(taken ? [] : ['the answer is to another offer than ours']);
+  }
 });
 
 test('a second description, and one of the wrong kind, are ignored', () => {
