@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { systemClock } from './base/clock.ts';
 import type { Log } from './base/log.ts';
 import type { Paths } from './base/paths.ts';
+import { findProgram } from './base/process.ts';
 import type { PolicyView } from './control/api.ts';
+import { probeConfinement } from './guest/confinement.ts';
 import { ruleFor, setField, setFriend } from './job/policy-edit.ts';
 import { readPolicy } from './job/policy-file.ts';
 import { openPolicyStore } from './job/policy-store.ts';
@@ -48,9 +50,21 @@ export async function openOwner(
 }
 
 /** The policy that a peer would begin with, when none runs. */
-export async function policyWithoutPeer(facts: OwnerFacts & { readonly paths: Paths }): Promise<PolicyView> {
+export async function policyWithoutPeer(
+  facts: Omit<OwnerFacts, 'confined'> & { readonly paths: Paths },
+): Promise<PolicyView> {
   const path = policyPath(facts.paths);
-  return viewOf(path, { ...facts, defaults: machineLimits(), file: await readPolicy(path) }, undefined);
+  return viewOf(
+    path,
+    { ...facts, confined: await isConfined(), defaults: machineLimits(), file: await readPolicy(path) },
+    undefined,
+  );
+}
+
+async function isConfined(): Promise<boolean> {
+  const qemu = findProgram('qemu-system-x86_64', process.env);
+  const findings = qemu ? await probeConfinement({ qemu }) : [];
+  return findings.some(({ name, ok }) => ok && name === 'namespaces');
 }
 
 const machineLimits = () =>

@@ -23,7 +23,16 @@ export const EXIT = {
   pipe: 141,
 } as const;
 
-const USAGE = new Set(['job.invalid', 'job.not-found', 'job.script', 'protocol.invitation', 'control.bad-name']);
+const USAGE = new Set([
+  'policy.invalid',
+  'policy.no-field',
+  'policy.unsafe',
+  'job.invalid',
+  'job.not-found',
+  'job.script',
+  'protocol.invitation',
+  'control.bad-name',
+]);
 const REFUSED = new Set([
   'job.refused',
   'xmpp.auth-failed',

@@ -146,7 +146,7 @@ function explained<T>(path: string, task: () => T): T {
     return task();
   } catch (error) {
     if (!(error instanceof KithError)) throw error;
-    const hint = error.hint ?? 'kith policy check says whether it is right; kith policy --help names all fields';
+    const hint = error.hint ?? 'kith policy check says whether it is right now; kith policy names all fields';
     throw new KithError({ code: error.code, message: `${path}: ${error.message}`, hint, cause: error });
   }
 }
