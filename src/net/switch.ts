@@ -222,7 +222,7 @@ export function createSwitch(options: {
   function fromWire(node: number, batch: Batch): void {
     const head = decodeHeader(batch);
     if (!head) return drop('malformed');
-    if (head.lan !== lan) return drop('other-lan');
+    if (head.lan !== lan && !without.has('other-lan')) return drop('other-lan');
     if (!current.routes.neighbours.includes(node)) return drop('not-neighbour');
     if (head.source === self || !current.routes.nodes.has(head.source)) return drop('bad-source');
     if (head.type !== FRAMES) return fromProbe(node, head);
