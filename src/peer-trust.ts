@@ -2,9 +2,10 @@
 import { describeError, KithError } from './base/errors.ts';
 import type { Log } from './base/log.ts';
 import type { Ask } from './job/guest-client.ts';
+import type { Who } from './job/policy.ts';
 import { openCircle, type Circle, type Member } from './trust/circle.ts';
 import { openContacts, type Contacts } from './trust/contacts.ts';
-import { openDevice, type Device } from './trust/device.ts';
+import { fingerprintOf, openDevice, type Device } from './trust/device.ts';
 import { CERTIFICATE_MS, openCertificate } from './trust/membership.ts';
 import type { Introductions } from './xmpp/room.ts';
 
@@ -53,6 +54,18 @@ export function introductionsOf(circle: Circle): Introductions {
     meet: (jid, nick, text) => welcome(circle.meet(jid, nick, text)),
     leave: (jid) => circle.leave(jid),
   };
+}
+
+/** For the owner's policy. Who holds a lease and is away for a moment is known by the contacts; of whom nothing is known is new to us. */
+export function whoIs({ circle, contacts }: PeerTrust, jid: string): Who {
+  const account = jid.split('/', 1)[0] ?? jid;
+  const member = circle.member(jid);
+  if (member && member.trust !== 'stranger')
+    return { account, device: fingerprintOf(member.device), trust: member.trust };
+  const [contact] = contacts.byAccount(account);
+  return contact
+    ? { account, device: fingerprintOf(contact.device), trust: contact.pin }
+    : { account, trust: 'first-sight' };
 }
 
 /** A certificate that lives for less than half of its time is due for a new one. */
