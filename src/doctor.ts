@@ -12,6 +12,7 @@ import { askQemu, guestChecks } from './doctor/guests.ts';
 import { iceChecks } from './doctor/ice.ts';
 import { roomChecks } from './doctor/room.ts';
 import { serverChecks } from './doctor/server.ts';
+import { probeConfinement } from './guest/confinement.ts';
 import { openStore } from './image/store.ts';
 import { openSession, type Session } from './xmpp/session.ts';
 
@@ -24,8 +25,6 @@ export interface DoctorOptions {
   /** Of the configuration; what is absent comes from a saved account. */
   readonly configured: Partial<Subject>;
   readonly invitation: string | undefined;
-  /** Whose saved account counts, in this order. */
-  readonly profiles: readonly string[];
   readonly paths: Paths;
   readonly env: NodeJS.ProcessEnv;
   readonly log: Log;
@@ -51,12 +50,12 @@ export async function examineHost(options: DoctorOptions): Promise<Examination> 
     host: once(() => askQemu({ paths, env, log })),
     session: once((ending: AbortSignal) => logIn(subject, { log, signal: ending, stack })),
   };
-  return examine(CHECKS, context, { signal, onReport });
+  return await examine(CHECKS, context, { signal, onReport }); // awaited: the session lives in the stack
 }
 
-async function subjectOf({ configured, invitation, profiles, paths }: DoctorOptions): Promise<Subject> {
+async function subjectOf({ configured, invitation, paths }: DoctorOptions): Promise<Subject> {
   // As peers do it: an invitation goes before an account of the configuration.
-  const saved = invitation || !configured.server ? await readAccess({ line: invitation, profiles, paths }) : undefined;
+  const saved = invitation || !configured.server ? await readAccess({ line: invitation, paths }) : undefined;
   const { server, account } = saved ?? configured;
   return {
     server,
@@ -84,7 +83,7 @@ const thisMachine: Machine = {
     const { bavail, bsize } = await statfsOfParent(folder);
     return (bavail * bsize) / 2 ** 20;
   },
-  confinement: undefined,
+  confinement: probeConfinement,
 };
 
 /** The folder may not be there yet, and a doctor makes none. */

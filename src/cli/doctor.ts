@@ -2,7 +2,7 @@
 import type { Log } from '../base/log.ts';
 import { examineHost, type CheckReport, type Examination } from '../doctor.ts';
 import type { CommandContext } from './command.ts';
-import { loadConfig, PROFILES, serverOf } from './config.ts';
+import { loadConfig, serverOf } from './config.ts';
 import { atMostWords } from './connect.ts';
 import { EXIT } from './exit-codes.ts';
 import { printable } from './output.ts';
@@ -26,7 +26,6 @@ export async function run(context: CommandContext): Promise<number> {
       wireAddress: config.wireAddress,
     },
     invitation: config.invitation,
-    profiles: config.name === undefined ? [PROFILES.peer, PROFILES.worker, PROFILES.initiator] : [config.name],
     paths,
     env,
     log: quieter(context.log),

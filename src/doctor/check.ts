@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Paths } from '../base/paths.ts';
+import type { ConfinementFinding, ConfinementOptions } from '../guest/confinement.ts';
 import type { HostFacts } from '../guest/probe.ts';
 import type { StoredImage } from '../image/store.ts';
 import type { Session } from '../xmpp/session.ts';
@@ -59,14 +60,6 @@ export interface Subject {
   readonly wireAddress: string | undefined;
 }
 
-/** One part of a guest's box: namespaces, seccomp, limits, … */
-export interface BoxPart {
-  readonly name: string;
-  readonly ok: boolean;
-  readonly reason?: string | undefined;
-  readonly hint?: string | undefined;
-}
-
 /** The machine as the checks see it, so that tests can lend them another. */
 export interface Machine {
   /** Milliseconds since 1970, by the clock that peers sign with. */
@@ -74,8 +67,8 @@ export interface Machine {
   freeMemoryMiB(): number;
   /** Free space for us on the file system that will hold this folder. */
   freeDiskMiB(folder: string): Promise<number>;
-  /** Undefined: this version cannot tell. */
-  readonly confinement: ((signal: AbortSignal) => Promise<readonly BoxPart[]>) | undefined;
+  /** What can hold a guest here, each part tried. */
+  confinement(options: ConfinementOptions): Promise<readonly ConfinementFinding[]>;
 }
 
 export interface CheckContext extends Subject {

@@ -3,8 +3,9 @@ import { access, constants, rm } from 'node:fs/promises';
 import { platform } from 'node:os';
 import { join } from 'node:path';
 import { findProgram, runCommand } from '../base/process.ts';
+import type { Confinement } from '../guest/box.ts';
 import { kernelSpeaks, probeHost, type HostFacts } from '../guest/probe.ts';
-import { broken, fine, skipped, weak, type Check, type CheckContext, type Finding } from './check.ts';
+import { broken, fine, weak, type Check, type CheckContext, type Finding } from './check.ts';
 
 /** What the packaged micro guest gets (src/job/define.ts), and what QEMU needs beside it (measured: 130 MiB). */
 const SMALLEST_GUEST_MIB = 112 + 130;
@@ -125,13 +126,23 @@ const WITHOUT_KVM: Readonly<Record<Kvm, { readonly found: string; readonly todo:
   },
 };
 
+const WITHOUT_PART: Readonly<Record<Confinement, string>> = {
+  namespaces: 'a guest that breaks out of QEMU finds your files and your network',
+  seccomp: 'a guest that breaks out of QEMU may start programs and use the whole kernel',
+  cgroup:
+    'caps on memory and processors are kept by coarser means, which a guest that breaks out of QEMU can shake off',
+  rlimits: 'a guest that breaks out of QEMU may open files and start processes without end',
+  idle: 'guests compete with your own programs for the processor',
+};
+
 const confinement: Check = {
   name: 'confinement',
+  after: ['QEMU'],
   deadlineMs: 60_000,
   cost: 'nobody knows how well guests are locked in; the default policy allows less',
-  async run({ machine }, signal) {
-    if (!machine.confinement) return skipped('this version cannot tell', this.cost, 'update kith');
-    const parts = await machine.confinement(signal);
+  async run(context, signal) {
+    const { qemu } = await context.host();
+    const parts = await context.machine.confinement({ qemu, env: context.env, signal });
     return parts.map(({ name, ok, reason, hint }): Finding => {
       const found = reason ?? (ok ? 'works' : 'missing');
       if (ok) return { part: name, ...fine(found) };
@@ -139,7 +150,7 @@ const confinement: Check = {
         part: name,
         ...weak(
           found,
-          'a guest that breaks out of QEMU meets one wall less; the default policy allows less here',
+          `${WITHOUT_PART[name]}; the default policy allows less here`,
           hint ?? 'ask whoever runs this machine for it',
         ),
       };

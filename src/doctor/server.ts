@@ -20,9 +20,9 @@ const server: Check = {
   async run({ server }, signal) {
     if (!server) {
       return skipped(
-        'no server: neither invitation nor account are configured',
+        'no server: this home has joined no room, and no account is configured',
         NO_FRIENDS,
-        'pass --invitation FILE, or --name of a peer that has joined before, or set jid and passwordFile',
+        'join a room by an invitation (kith join), or set jid and passwordFile in the configuration',
       );
     }
     const { host, port } = server;
@@ -123,7 +123,7 @@ function lacking({ account }: Subject): Finding | undefined {
   return skipped(
     'no account yet: only reach and TLS were looked at, for a doctor registers nothing',
     'login, room and clock are unknown',
-    'join first (kith peer --invitation FILE), or set jid and passwordFile, then ask again',
+    'join the room first (kith join), or set jid and passwordFile, then ask again',
   );
 }
 

@@ -74,6 +74,7 @@ export async function inquireRoom(session: Session, room: string, signal: AbortS
 function absence(error: Refused, room: string): KithError {
   const condition = errorCondition(error.stanza);
   if (condition === 'item-not-found') return unknownRoom(room);
-  const without = ['remote-server-not-found', 'remote-server-timeout', 'service-unavailable'];
+  // The last: our server talks to no others (Prosody without s2s).
+  const without = ['remote-server-not-found', 'remote-server-timeout', 'service-unavailable', 'not-allowed'];
   return without.includes(condition) ? noService(room, condition) : error;
 }

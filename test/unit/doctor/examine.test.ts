@@ -15,6 +15,9 @@ beforeEach(() => {
 });
 afterEach(() => stop.abort());
 
+/** These checks ask for nothing but the time. */
+const contextOf = (clock: VirtualClock) => ({ clock }) as unknown as CheckContext;
+
 const check = (name: string, run: Check['run'], more: Partial<Check> = {}): Check => ({
   name,
   deadlineMs: 1000,
@@ -24,7 +27,7 @@ const check = (name: string, run: Check['run'], more: Partial<Check> = {}): Chec
 });
 const says = (name: string, finding: Finding, more: Partial<Check> = {}) => check(name, async () => finding, more);
 const run = (...checks: Check[]) =>
-  examine(checks, { clock } as CheckContext, {
+  examine(checks, contextOf(clock), {
     signal: stop.signal,
     onReport: (report) => reported.push(report),
   });
@@ -58,17 +61,13 @@ test('nothing broken is ok, in the order of the table', async () => {
 test('findings are told as they come, not as they stand in the table', async () => {
   const slow = Promise.withResolvers<Finding>();
   const told: string[] = [];
-  const result = await examine(
-    [check('slow', () => slow.promise), says('quick', fine('works'))],
-    { clock } as CheckContext,
-    {
-      signal: stop.signal,
-      onReport: ({ name }) => {
-        told.push(name);
-        slow.resolve(fine('at last'));
-      },
+  const result = await examine([check('slow', () => slow.promise), says('quick', fine('works'))], contextOf(clock), {
+    signal: stop.signal,
+    onReport: ({ name }) => {
+      told.push(name);
+      slow.resolve(fine('at last'));
     },
-  );
+  });
   expect(told).toEqual(['quick', 'slow']);
   expect(result.checks.map(({ name }) => name)).toEqual(['slow', 'quick']);
 });
