@@ -3,9 +3,8 @@
  * and within limits. Pure: what is not in these arguments, nobody in a box has.
  */
 
-/** What can hold a guest, in the order of strength. */
-export const CONFINEMENTS = ['namespaces', 'seccomp', 'cgroup', 'rlimits', 'idle'] as const;
-export type Confinement = (typeof CONFINEMENTS)[number];
+/** What can hold a guest, in the order of strength. `seccomp` is QEMU's own filter; ours comes with `namespaces`. */
+export type Confinement = 'namespaces' | 'seccomp' | 'cgroup' | 'rlimits' | 'idle';
 
 /** A folder or file of the system as it is outside: bound read-only, or the same link again. */
 export interface SystemPath {
@@ -63,10 +62,10 @@ export interface Box {
 }
 
 /**
- * Addresses that QEMU takes beyond the guest's memory. Measured: 380 MiB while a kernel and an initramfs of 25 MiB load. To
- * that come the stacks of 64 workers for the disk and the arenas of MALLOC_ARENAS.
+ * Addresses that QEMU takes beyond the guest's memory. Measured: 215 MiB with a kernel and an initramfs of 25 MiB. To that
+ * come the stacks of 64 workers for the disk (STACK_BYTES), and a disk's tables.
  */
-const ADDRESS_OVERHEAD_MIB = 768;
+const ADDRESS_OVERHEAD_MIB = 512;
 /** QEMU's pool of workers for the disk, one thread per processor, and a few that are always there. */
 const THREADS = 64 + 16;
 /** Memory that QEMU has resident beyond the guest's. Measured: 105 MiB, of which 34 are its own code; a disk adds up to 32. */
@@ -96,8 +95,8 @@ export function guestScope(unit: string, { memoryMiB, cpus }: GuestSize, cpuPerc
 const MAX_FILES = 512;
 /** Of a thread; the usual 8 MiB times 64 worker threads would need a far wider limit on addresses. QEMU on macOS has 0.5. */
 const STACK_BYTES = 2 << 20;
-/** The C library sets aside 64 MiB of addresses for each arena. */
-const MALLOC_ARENAS = 2;
+/** All of it. The C library sets aside 64 MiB of addresses for each arena; two cost a guest no speed (measured). */
+export const BOX_ENVIRONMENT = { PATH: '/usr/bin:/bin', MALLOC_ARENA_MAX: '2' } as const;
 
 /**
  * A file over its limit is a failed write, not the end of QEMU. No descriptor but the standard three goes in; 8 and 9 are
@@ -134,18 +133,23 @@ export function boxedCommand(command: readonly string[], box: Box): [program: st
   return [program, args];
 }
 
+/** Options without a value from outside, as one types them. */
+const words = (text: string): string[] => text.split(' ');
+
 function namespaceArguments({ tools, contents, filter, report }: Box): string[] {
   return [
-    ...['--unshare-user', '--unshare-ipc', '--unshare-pid', '--unshare-net', '--unshare-uts', '--unshare-cgroup-try'],
-    ...['--hostname', 'box', '--die-with-parent', '--new-session', '--as-pid-1', '--cap-drop', 'ALL'],
-    ...['--clearenv', '--setenv', 'PATH', '/usr/bin', '--setenv', 'MALLOC_ARENA_MAX', String(MALLOC_ARENAS)],
+    ...words('--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try'),
+    ...words('--hostname box --die-with-parent --new-session --as-pid-1 --cap-drop ALL'),
+    '--clearenv',
+    ...Object.entries(BOX_ENVIRONMENT).flatMap(([name, value]) => ['--setenv', name, value]),
     ...tools.system.flatMap(({ path, link }) => (link ? ['--symlink', link, path] : ['--ro-bind', path, path])),
     // No /proc: QEMU needs none, and root's own would let it write the host's kernel settings even without capabilities.
-    ...['--dev', '/dev', ...contents.devices.flatMap((path) => ['--dev-bind', path, path]), '--remount-ro', '/dev'],
+    ...words('--dev /dev'),
+    ...contents.devices.flatMap((path) => ['--dev-bind', path, path]),
     ...contents.read.flatMap((path) => ['--ro-bind', path, path]),
     ...contents.write.flatMap((path) => ['--bind', path, path]),
-    // Last: from here on nothing can be made in the box's own root, which is memory that no limit counts.
-    ...['--remount-ro', '/'],
+    // Last: from here on nothing can be made in the box's own folders, which are memory that no limit counts.
+    ...words('--remount-ro /dev --remount-ro /'),
     ...(filter ? ['--seccomp', FILTER_FD] : []),
     ...(report ? ['--info-fd', REPORT_FD] : []),
   ];
@@ -164,11 +168,10 @@ function limitArguments({ tools, limits }: Box): string[] {
   ];
 }
 
-export function scopeArguments(scope: ScopeLimits, root: boolean): string[] {
+export function scopeArguments({ unit, memoryMiB, cpuPercent, threads }: ScopeLimits, root: boolean): string[] {
   return [
     ...(root ? [] : ['--user']),
-    ...['--scope', '--quiet', '--collect', '--unit', scope.unit],
-    ...['-p', `MemoryMax=${scope.memoryMiB}M`, '-p', 'MemorySwapMax=0'],
-    ...['-p', `CPUQuota=${scope.cpuPercent}%`, '-p', `TasksMax=${scope.threads}`, '--'],
+    ...words(`--scope --quiet --collect --unit ${unit} -p MemoryMax=${memoryMiB}M -p MemorySwapMax=0`),
+    ...words(`-p CPUQuota=${cpuPercent}% -p TasksMax=${threads} --`),
   ];
 }

@@ -46,7 +46,7 @@ export async function listenOnce(path: string): Promise<Listener> {
   };
 }
 
-export function checkSocketPath(path: string): void {
+function checkSocketPath(path: string): void {
   if (Buffer.byteLength(path) <= MAX_PATH_BYTES) return;
   throw new KithError({
     code: 'guest.path-too-long',

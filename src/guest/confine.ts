@@ -3,6 +3,7 @@ import { lstat, readlink, realpath, writeFile } from 'node:fs/promises';
 import { arch } from 'node:os';
 import { findProgram } from '../base/process.ts';
 import {
+  BOX_ENVIRONMENT,
   boxedCommand,
   type BoxContents,
   type BoxLimits,
@@ -36,8 +37,17 @@ export interface Confined {
 
 /** Programs and their libraries. The last two are where NixOS and Guix keep theirs. */
 const SYSTEM = [
-  ...['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'],
-  ...['/etc/ld.so.cache', '/etc/alternatives', '/nix/store', '/gnu/store'],
+  '/usr',
+  '/bin',
+  '/sbin',
+  '/lib',
+  '/lib32',
+  '/lib64',
+  '/libx32',
+  '/etc/ld.so.cache',
+  '/etc/alternatives',
+  '/nix/store',
+  '/gnu/store',
 ];
 /** systemd-run finds the session's manager by these. */
 const SESSION = ['XDG_RUNTIME_DIR', 'DBUS_SESSION_BUS_ADDRESS'];
@@ -66,7 +76,7 @@ export async function confine(command: readonly [string, ...string[]], options: 
   return {
     program,
     args,
-    env: { PATH: '/usr/bin:/bin', ...(Object.fromEntries(session) as Record<string, string>) },
+    env: { ...BOX_ENVIRONMENT, ...(Object.fromEntries(session) as Record<string, string>) },
     reports: options.report === true && tools.bwrap !== undefined,
   };
 }

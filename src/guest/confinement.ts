@@ -36,7 +36,7 @@ const NAMESPACE_SETTINGS = [
 
 type Trial = (options: Required<Pick<ConfinementOptions, 'env'>> & ConfinementOptions) => Promise<ConfinementFinding>;
 
-/** In the order of CONFINEMENTS. Takes a tenth of a second in all, so nothing is remembered that could become untrue. */
+/** Strongest first. Takes a tenth of a second in all, so nothing is remembered that could become untrue. */
 export async function probeConfinement(options: ConfinementOptions): Promise<readonly ConfinementFinding[]> {
   const given = { ...options, env: options.env ?? process.env };
   const findings = await Promise.all([namespaces, seccomp, cgroup, rlimits, idle].map((trial) => trial(given)));

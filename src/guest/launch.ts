@@ -61,7 +61,8 @@ export async function launch(options: BootOptions, accelerator: Accelerator): Pr
   signal?.throwIfAborted();
 
   const starting = cleanup.use(await startBoxed(options, accelerator, id, folder, files));
-  const { exited, stderr } = starting;
+  const { exited } = starting;
+  const stderr = (): string => starting.stderr();
   const alive = <T>(work: Promise<T>): Promise<T> => whileAlive(work, exited, stderr, options.name);
   const qemu = await alive(starting.started);
   await qemu.limitCpu(options.cpuPercent);

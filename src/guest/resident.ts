@@ -28,18 +28,23 @@ const LOOK_MS = process.platform === 'linux' ? 1000 : 10_000;
 
 /** For hosts where no cgroup does it, and for root, whom no limit on processes binds. Returns the end of watching. */
 export function watchUsage({ pid, residentMiB, threads, clock, onExcess }: WatchOptions): () => void {
-  const cancel = clock.every(LOOK_MS, () => {
-    void usage(pid).then((now) => {
-      if (now === undefined || (now.residentMiB <= residentMiB && now.threads <= threads)) return;
-      cancel();
-      onExcess(
-        now.threads > threads
-          ? `ended for its ${now.threads} threads, more than the ${threads} that it may have`
-          : `ended for its ${Math.round(now.residentMiB)} MiB of memory, more than the ${residentMiB} that it may have`,
-      );
-    });
-  });
-  return cancel;
+  let watching = true;
+  const look = async (): Promise<void> => {
+    const now = await usage(pid);
+    if (!watching || now === undefined || (now.residentMiB <= residentMiB && now.threads <= threads)) return;
+    stop();
+    onExcess(
+      now.threads > threads
+        ? `ended for its ${now.threads} threads, more than the ${threads} that it may have`
+        : `ended for its ${Math.round(now.residentMiB)} MiB of memory, more than the ${residentMiB} that it may have`,
+    );
+  };
+  const cancel = clock.every(LOOK_MS, () => void look());
+  const stop = (): void => {
+    watching = false;
+    cancel();
+  };
+  return stop;
 }
 
 async function usage(pid: number): Promise<Usage | undefined> {
