@@ -12,6 +12,8 @@ export interface GuestOptions {
   readonly memoryMiB?: number;
   /** Virtual processors. Default 1. */
   readonly cpus?: number;
+  /** What its working disk may grow to, MiB. Default 0: what the owner of the host allows. */
+  readonly diskMiB?: number;
 }
 
 export interface JobDefinition {
@@ -32,6 +34,8 @@ export interface JobDefinition {
     /** Places on the LAN for worker guests; peers that come later get one while there are any. Default 16. */
     readonly max?: number;
   };
+  /** How long guests are wanted at most, seconds: owners see it, and it binds the job. Default 0: open end. */
+  readonly seconds?: number;
   /** Carriers that links may use, best first. Default `['webrtc', 'stanza']`. */
   readonly wires?: readonly Rung[];
   /** Runs on the initiator once the guests are starting. What it returns is the job's result (JSON). */
@@ -111,6 +115,7 @@ export interface Job {
   readonly worker: Required<GuestOptions>;
   readonly min: number;
   readonly max: number;
+  readonly seconds: number;
   readonly wires: readonly Rung[];
   readonly run: (context: RunContext) => Promise<unknown>;
 }
@@ -119,6 +124,7 @@ const guestOptions = {
   image: { type: 'string', pattern: NAME_PATTERN },
   memoryMiB: { type: 'integer', minimum: 64, maximum: 1_048_576 },
   cpus: { type: 'integer', minimum: 1, maximum: 256 },
+  diskMiB: { type: 'integer', minimum: 0, maximum: 1e9 },
 };
 const places = { type: 'integer', minimum: 0, maximum: MAX_GUESTS - 1 };
 const closed = (properties: Record<string, unknown>, required: readonly string[] = []) => ({
@@ -153,6 +159,7 @@ const checkShape = parser<JobDefinition>('job', 'job.invalid', {
       }),
       master: closed(guestOptions),
       worker: closed({ ...guestOptions, min: places, max: places }),
+      seconds: { type: 'integer', minimum: 0, maximum: 1e9 },
       wires: { type: 'array', minItems: 1, maxItems: 2, items: { type: 'string', enum: ['webrtc', 'stanza'] } },
       run: {},
     },
@@ -160,7 +167,7 @@ const checkShape = parser<JobDefinition>('job', 'job.invalid', {
   ),
 });
 
-const DEFAULT_GUEST: Required<GuestOptions> = { image: 'micro', memoryMiB: 112, cpus: 1 };
+const DEFAULT_GUEST: Required<GuestOptions> = { image: 'micro', memoryMiB: 112, cpus: 1, diskMiB: 0 };
 
 /** From what a script exported to a checked job, or `job.invalid` with the reason. */
 export function checkJob(value: unknown): Job {
@@ -177,6 +184,7 @@ export function checkJob(value: unknown): Job {
     worker: { ...DEFAULT_GUEST, ...worker },
     min,
     max,
+    seconds: data.seconds ?? 0,
     wires: data.wires ?? ['webrtc', 'stanza'],
     run,
   };

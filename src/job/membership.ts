@@ -67,12 +67,23 @@ export function openMembership(options: MembershipOptions): Membership {
   let closing = false;
 
   const request = async (peer: string, role: 'master' | 'worker', wait: AbortSignal) => {
-    const { image: name, memoryMiB, cpus } = job[role];
+    const { image: name, memoryMiB, cpus, diskMiB } = job[role];
     const image = images[name];
     if (!image) throw new TypeError(`image ${name} was not resolved`);
     return ask(
       peer,
-      { kind: 'lease.request', job: id, jobName: job.name, role, memoryMiB, cpus, image, seconds: LEASE_SECONDS },
+      {
+        kind: 'lease.request',
+        job: id,
+        jobName: job.name,
+        role,
+        memoryMiB,
+        cpus,
+        image,
+        seconds: LEASE_SECONDS,
+        diskMiB,
+        totalSeconds: job.seconds,
+      },
       { timeoutMs: CONSENT_MS, signal: wait },
     );
   };

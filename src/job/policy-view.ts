@@ -25,7 +25,7 @@ const CAPS = [
 const NOTES: Readonly<Partial<Record<(typeof CAPS)[number], string>>> = {
   cpus: 'of one guest',
   memoryMiB: 'of all guests together',
-  diskMiB: 'growth of one working disk',
+  diskMiB: 'growth of one working disk; 8192 where nobody says anything',
   bandwidth: 'bytes per second of all guests here; frames that only pass through for others are not counted',
   guests: 'at once',
   seconds: 'a lease, however often it is renewed',
