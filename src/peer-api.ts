@@ -7,6 +7,8 @@ import type { GuestReport } from './protocol/messages.ts';
 import type { Plan } from './protocol/plan.ts';
 import type { Peer } from './peer.ts';
 import { SOFTWARE } from './version.ts';
+import type { Circle } from './trust/circle.ts';
+import { fingerprintOf } from './trust/device.ts';
 
 /** One page of a console log through the local socket. */
 const LOG_PAGE_BYTES = 65_536;
@@ -119,6 +121,7 @@ async function statusOf(peer: Peer): Promise<PeerStatus> {
       jid: peer.self,
       role: options.role,
       room: room.jid,
+      device: peer.trust.circle.fingerprint,
       pid: process.pid,
       software: SOFTWARE,
       uptimeSeconds: Math.round((Date.now() - peer.startedAt) / 1000),
@@ -128,12 +131,14 @@ async function statusOf(peer: Peer): Promise<PeerStatus> {
       nick,
       jid,
       alive,
+      ...standingOf(peer.trust.circle, jid),
       ...(capacity
         ? {
             role: capacity.role,
             cpus: capacity.cpus,
             memoryMiB: capacity.memoryMiB,
             accelerator: capacity.accelerator,
+            confinement: capacity.confinement,
             guests: capacity.guests,
             software: capacity.software,
             accepts: capacity.accepts,
@@ -154,6 +159,19 @@ async function statusOf(peer: Peer): Promise<PeerStatus> {
       : {}),
     guests: plan ? guestsOf(plan, reports, peer) : [],
     links: plan ? linksOf(plan, reports) : [],
+  };
+}
+
+function standingOf(
+  circle: Circle,
+  jid: string,
+): Pick<PeerStatus['occupants'][number], 'trust' | 'because' | 'device'> {
+  const member = circle.member(jid);
+  const key = member?.device ?? circle.refusedKey(jid);
+  return {
+    trust: member?.trust ?? 'refused',
+    because: member?.because ?? circle.refusal(jid) ?? 'it has not shown who it is',
+    ...(key ? { device: fingerprintOf(key) } : {}),
   };
 }
 

@@ -32,7 +32,15 @@ import { joinRoom, type Room } from './xmpp/room.ts';
 import { openSession, type Session } from './xmpp/session.ts';
 import { openOwner, type Owner } from './consent.ts';
 import { peerApi } from './peer-api.ts';
-import { introductionsOf, openTrust, tryCertificate, welcome, type PeerTrust, type TrustOptions } from './peer-trust.ts';
+import {
+  introductionsOf,
+  openTrust,
+  tryCertificate,
+  welcome,
+  whoIs,
+  type PeerTrust,
+  type TrustOptions,
+} from './peer-trust.ts';
 import { SOFTWARE } from './version.ts';
 
 export interface PeerOptions {
@@ -223,6 +231,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
       diskMiB: Math.floor((disk.bavail * disk.bsize) / 2 ** 20),
       arch: host.arch,
       accelerator: host.accelerator,
+      confinement: host.confinement,
       guests: inUse.guests,
       accepts: offer.accepts,
     };
@@ -233,7 +242,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     openWorker({
       ...hosting,
       policy: () => owner.policy(),
-      whoIs: (jid) => ({ account: bareOf(jid), trust: 'invited' }),
+      whoIs: (jid) => whoIs(trust, jid),
       imageSeen: (hash) => store.has(hash),
       prompt: options.prompt,
       wallClock: () => new Date(),
@@ -253,9 +262,9 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     circle.listen({
       onMember: (jid, member) => room?.recognise(jid, welcome(member)?.capacity),
       onBans: (bans, banned, self) => {
-        void options.trust.save({ bans }).catch((error: unknown) =>
-          log.error('list of bans not kept', { reason: describeError(error) }),
-        );
+        void options.trust
+          .save({ bans })
+          .catch((error: unknown) => log.error('list of bans not kept', { reason: describeError(error) }));
         if (self) return outcast.resolve(bannedFrom(options.room));
         room?.announce(); // with new keys
         worker.dismiss((jid) => banned.has(deviceOf(jid)), 'its holder was banned from the room');
@@ -267,7 +276,8 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   const isOccupant = (jid: string) =>
     welcome(circle.member(jid)) !== undefined &&
     (room?.occupants().some((occupant) => bareOf(occupant.jid) === bareOf(jid)) ?? false);
-  const isPresent = (jid: string) => room?.occupants().some((occupant) => occupant.jid === jid && occupant.alive) ?? false;
+  const isPresent = (jid: string) =>
+    room?.occupants().some((occupant) => occupant.jid === jid && occupant.alive) ?? false;
   stack.defer(
     mailbox.serve(async (from, request) =>
       serve(from, request, {

@@ -54,17 +54,19 @@ const linkTable = (links: readonly LinkStatus[]) =>
 
 const roomTable = (occupants: readonly OccupantStatus[]) =>
   plainTable(
-    ['in the room', 'role', 'alive', 'cpus', 'memory', 'accel', 'guests', 'accepts', 'software'],
+    ['in the room', 'role', 'alive', 'trust', 'cpus', 'memory', 'accel', 'confined', 'guests', 'accepts', 'because'],
     occupants.map((occupant) => [
       occupant.nick,
       occupant.role,
       yesNo(occupant.alive),
+      occupant.trust,
       occupant.cpus?.toString(),
       occupant.memoryMiB === undefined ? undefined : `${occupant.memoryMiB} MiB`,
       occupant.accelerator,
+      occupant.confinement === undefined ? undefined : confinementText(occupant.confinement),
       occupant.guests?.toString(),
       occupant.accepts === undefined ? undefined : yesNo(occupant.accepts),
-      occupant.software,
+      occupant.because,
     ]),
   );
 
@@ -77,6 +79,9 @@ function plainTable(head: readonly string[], rows: readonly (readonly (string | 
     rows.map((row) => row.slice(0, width).map((cell) => (cell ? printable(cell) : '-'))),
   );
 }
+
+/** What holds guests on a machine, for a table: `namespaces+seccomp+rlimits`. */
+export const confinementText = (parts: readonly string[]): string => parts.join('+') || 'not at all';
 
 const yesNo = (value: boolean) => (value ? 'yes' : 'no');
 

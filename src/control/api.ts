@@ -10,8 +10,10 @@ export interface PeerStatus {
     readonly name: string;
     /** Full JID. */
     readonly jid: string;
-    readonly role: 'initiator' | 'worker' | 'peer';
+    readonly role: 'initiator' | 'worker' | 'peer' | 'host';
     readonly room: string;
+    /** Fingerprint of the key of this device. */
+    readonly device: string;
     readonly pid: number;
     readonly software: string;
     readonly uptimeSeconds: number;
@@ -35,6 +37,13 @@ export interface OccupantStatus {
   readonly jid: string;
   /** False: silent for 30 s. */
   readonly alive: boolean;
+  /** How its key is known, `stranger` or `refused`; and why. */
+  readonly trust: string;
+  readonly because: string;
+  /** Fingerprint of its device key. */
+  readonly device?: string;
+  /** What holds guests there, by its own word. */
+  readonly confinement?: readonly string[];
   readonly role?: string;
   readonly cpus?: number;
   readonly memoryMiB?: number;
@@ -42,6 +51,20 @@ export interface OccupantStatus {
   readonly guests?: number;
   readonly software?: string;
   readonly accepts?: boolean;
+  /** Absent: it has not shown a key. */
+  readonly device?: DeviceStatus;
+}
+
+/** What stands behind a name in the room. */
+export interface DeviceStatus {
+  /** Public key, and as people read it. */
+  readonly key: string;
+  readonly fingerprint: string;
+  /** Bare JID. */
+  readonly account: string;
+  /** `self`, `verified`, `invited`, `vouched`, `first-sight`, `stranger`, or `refused`. */
+  readonly trust: string;
+  readonly because: string;
 }
 
 export interface GuestStatus {
@@ -127,6 +150,8 @@ export interface PeerApi {
   type(params: { readonly guest: string; readonly data: string }): Promise<Record<string, never>>;
   /** Ends the peer, and with it the job that it runs. */
   down(): Promise<Record<string, never>>;
+  /** Contacts were changed by another program; `forget`: keys that it has taken out. */
+  reconsider(params: { readonly forget: readonly string[] }): Promise<Record<string, never>>;
   requests(): Promise<Requests>;
   answer(params: { readonly id: string; readonly yes: boolean; readonly remember: boolean }): Promise<Answered>;
   explain(params: { readonly id: string }): Promise<LeaseRequest>;
@@ -165,6 +190,11 @@ export const parseParams: Readonly<Record<Method, Parse<unknown>>> = {
   log: parser('log', 'control.params', record({ guest, offset: count })),
   type: parser('type', 'control.params', record({ guest, data: text(8192) })),
   down: parser('down', 'control.params', record()),
+  reconsider: parser(
+    'reconsider',
+    'control.params',
+    record({ forget: { type: 'array', maxItems: 100, items: { type: 'string', minLength: 1, maxLength: 64 } } }),
+  ),
   requests: parser('requests', 'control.params', record()),
   answer: parser(
     'answer',

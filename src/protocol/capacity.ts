@@ -15,6 +15,8 @@ export interface Capacity {
   readonly diskMiB: number;
   readonly arch: 'x86_64' | 'aarch64';
   readonly accelerator: 'kvm' | 'hvf' | 'tcg' | 'none';
+  /** What holds guests here: `namespaces`, `seccomp`, `cgroup`, `rlimits`, `idle`. Its own word, like all of this. */
+  readonly confinement: readonly string[];
   /** Guests that run here now. */
   readonly guests: number;
   /** False: do not ask this peer for a place. */
@@ -35,6 +37,7 @@ const capacitySchema = {
     'diskMiB',
     'arch',
     'accelerator',
+    'confinement',
     'guests',
     'accepts',
   ],
@@ -47,6 +50,7 @@ const capacitySchema = {
     diskMiB: count,
     arch: { type: 'string', enum: ['x86_64', 'aarch64'] },
     accelerator: { type: 'string', enum: ['kvm', 'hvf', 'tcg', 'none'] },
+    confinement: { type: 'array', maxItems: 16, items: { type: 'string', pattern: '^[a-z]{1,16}$' } },
     guests: count,
     accepts: { type: 'boolean' },
   },

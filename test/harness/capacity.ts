@@ -10,6 +10,7 @@ export const CAPACITY: Capacity = {
   diskMiB: 1000,
   arch: 'x86_64',
   accelerator: 'tcg',
+  confinement: ['namespaces', 'seccomp', 'rlimits', 'idle'],
   guests: 0,
   accepts: true,
 };

@@ -30,6 +30,7 @@ export function peerStatus(
     jid: `${name}@kith.internal/x`,
     role,
     room: 'friends@rooms.kith.internal',
+    device: '3f2a-90c1-0000-0000-0000-0000-0000-0001',
     pid: 4711,
     software: 'kith/0.1.0',
   };

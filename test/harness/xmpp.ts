@@ -23,6 +23,7 @@ export const capacityOf = (more: Partial<Capacity> = {}): Capacity => ({
   diskMiB: 4096,
   arch: 'x86_64',
   accelerator: 'tcg',
+  confinement: ['namespaces', 'seccomp'],
   guests: 0,
   accepts: true,
   ...more,

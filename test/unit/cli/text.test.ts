@@ -71,15 +71,18 @@ const status = peerStatus('run-1', 'initiator', {
       nick: 'anna',
       jid: 'a@x/1',
       alive: true,
+      trust: 'invited',
+      because: 'it invited us into this room',
       role: 'initiator',
       cpus: 2,
       memoryMiB: 512,
       accelerator: 'tcg',
+      confinement: ['namespaces', 'seccomp'],
       guests: 1,
       software: 'kith/0.1.0',
       accepts: true,
     },
-    { nick: 'bob', jid: 'b@x/1', alive: false },
+    { nick: 'bob', jid: 'b@x/1', alive: false, trust: 'refused', because: 'a new key' },
   ],
 });
 
@@ -95,9 +98,9 @@ worker-1  worker  02:00:00:00:00:01  10.77.0.1  bob   failed  -       -        -
 link               wire    rtt ms  out      in    drops
 master - worker-1  webrtc  1.3     2.0 KiB  10 B  3
 
-in the room  role       alive  cpus  memory   accel  guests  accepts  software
-anna         initiator  yes    2     512 MiB  tcg    1       yes      kith/0.1.0
-bob          -          no     -     -        -      -       -        -
+in the room  role       alive  trust    cpus  memory   accel  confined            guests  accepts  because
+anna         initiator  yes    invited  2     512 MiB  tcg    namespaces+seccomp  1       yes      it invited us into this room
+bob          -          no     refused  -     -        -      -                   -       -        a new key
 `);
   expect(statusText(peerStatus('idle'))).toMatch(/^idle .*\nno job\n\nin the room {2}role/);
 });
@@ -106,7 +109,7 @@ test('no name or reason from elsewhere steers the terminal', () => {
   const nasty = '\u001b]0;owned\u0007\u001b[2Jx\r\n\u202ey\u009b1m';
   const text = statusText(
     peerStatus('a', 'peer', {
-      occupants: [{ nick: nasty, jid: 'x', alive: true, software: nasty }],
+      occupants: [{ nick: nasty, jid: 'x', alive: true, trust: 'first-sight', because: nasty }],
       guests: [guestStatus('g', { reason: nasty })],
     }),
   );
