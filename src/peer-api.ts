@@ -7,8 +7,7 @@ import type { GuestReport } from './protocol/messages.ts';
 import type { Plan } from './protocol/plan.ts';
 import type { Peer } from './peer.ts';
 import { SOFTWARE } from './version.ts';
-import type { Circle } from './trust/circle.ts';
-import { fingerprintOf } from './trust/device.ts';
+import { occupantsOf, reconsider } from './occupants.ts';
 
 /** One page of a console log through the local socket. */
 const LOG_PAGE_BYTES = 65_536;
@@ -49,6 +48,10 @@ export function peerApi(peer: Peer): PeerApi {
     },
     async down() {
       peer.options.onDown();
+      return {};
+    },
+    async reconsider({ forget }) {
+      await reconsider(peer.trust, forget);
       return {};
     },
     requests: async () => ({ waiting: peer.worker.desk.waiting, decided: peer.worker.desk.decided }),
@@ -122,29 +125,13 @@ async function statusOf(peer: Peer): Promise<PeerStatus> {
       role: options.role,
       room: room.jid,
       device: peer.trust.circle.fingerprint,
+      confinement: peer.host.confinement,
       pid: process.pid,
       software: SOFTWARE,
       uptimeSeconds: Math.round((Date.now() - peer.startedAt) / 1000),
       residentMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
     },
-    occupants: room.occupants().map(({ nick, jid, alive, capacity }) => ({
-      nick,
-      jid,
-      alive,
-      ...standingOf(peer.trust.circle, jid),
-      ...(capacity
-        ? {
-            role: capacity.role,
-            cpus: capacity.cpus,
-            memoryMiB: capacity.memoryMiB,
-            accelerator: capacity.accelerator,
-            confinement: capacity.confinement,
-            guests: capacity.guests,
-            software: capacity.software,
-            accepts: capacity.accepts,
-          }
-        : {}),
-    })),
+    occupants: occupantsOf(room, peer.trust.circle),
     ...(plan
       ? {
           job: {
@@ -159,19 +146,6 @@ async function statusOf(peer: Peer): Promise<PeerStatus> {
       : {}),
     guests: plan ? guestsOf(plan, reports, peer) : [],
     links: plan ? linksOf(plan, reports) : [],
-  };
-}
-
-function standingOf(
-  circle: Circle,
-  jid: string,
-): Pick<PeerStatus['occupants'][number], 'trust' | 'because' | 'device'> {
-  const member = circle.member(jid);
-  const key = member?.device ?? circle.refusedKey(jid);
-  return {
-    trust: member?.trust ?? 'refused',
-    because: member?.because ?? circle.refusal(jid) ?? 'it has not shown who it is',
-    ...(key ? { device: fingerprintOf(key) } : {}),
   };
 }
 

@@ -28,6 +28,14 @@ interface RunReport {
     readonly bootSeconds?: number;
   }[];
   readonly links: readonly { readonly from: string; readonly to: string; readonly wire: string }[];
+  /** Whom the initiator trusted with a guest, and why. */
+  readonly peers: readonly {
+    readonly nick: string;
+    readonly trust: string;
+    readonly because: string;
+    readonly confinement?: readonly string[];
+  }[];
+  readonly confinement: readonly string[];
   readonly seconds: {
     readonly total: number;
     readonly rooms: number;
@@ -96,8 +104,11 @@ export async function run(context: CommandContext): Promise<number> {
       peer,
       bootSeconds,
     }));
+    const { peers, confinement } = report;
     const links = report.links.map(({ from, to, wire: rung }) => ({ from, to, wire: rung }));
-    context.stdout(`${JSON.stringify({ ok, topology, guests, reachable, pairs, seconds, links })}\n`);
+    context.stdout(
+      `${JSON.stringify({ ok, topology, guests, reachable, pairs, seconds, links, peers, confinement })}\n`,
+    );
   } else {
     const rows = report.guests.map((guest) => [
       guest.name,
@@ -108,6 +119,14 @@ export async function run(context: CommandContext): Promise<number> {
       guest.bootSeconds?.toFixed(1) ?? '-',
     ]);
     context.stdout(`\n${table(['guest', 'role', 'mac', 'address', 'peer', 'boot s'], rows)}\n`);
+    const trusted = report.peers.map(({ nick, trust, because, confinement = [] }) => [
+      printable(nick),
+      trust,
+      confinement.join('+'),
+      printable(because),
+    ]);
+    const own = ['initiator', 'self', report.confinement.join('+'), 'it runs the job'];
+    context.stdout(`${table(['peer', 'trust', 'guest held by', 'because'], [own, ...trusted])}\n\n`);
     context.stdout(
       `${hosts.length} of ${expected} hosts in the sweep, ${reachable} of ${pairs} pairs of guests reach each other\n`,
     );

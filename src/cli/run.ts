@@ -8,6 +8,7 @@ import type { CommandContext } from './command.ts';
 import { launchPeer } from './launch.ts';
 import { numberOption, textOption } from './options.ts';
 import { printable } from './output.ts';
+import { trustTable } from './status-text.ts';
 import { table } from './table.ts';
 import { untilAborted } from './wait.ts';
 
@@ -68,6 +69,10 @@ export async function run(context: CommandContext): Promise<number> {
     topology: topologyName(job),
     guests: status.guests,
     links: status.links,
+    peers: status.occupants
+      .filter(({ nick }) => status.guests.some((guest) => guest.peer === nick))
+      .map(({ nick, trust, because, device, confinement }) => ({ nick, trust, because, device, confinement })),
+    confinement: status.peer.confinement,
     seconds,
     result: result ?? null,
   };
@@ -104,7 +109,7 @@ function summary(peer: Peer, status: Awaited<ReturnType<Peer['status']>>, second
     printable(guest.peer),
     guest.bootSeconds?.toFixed(1) ?? '-',
   ]);
-  return `${table(['guest', 'role', 'mac', 'address', 'peer', 'boot s'], guests)}\n${peer.nick}: ${Object.entries(
+  return `${table(['guest', 'role', 'mac', 'address', 'peer', 'boot s'], guests)}\n\n${trustTable(status, peer.nick)}\n${peer.nick}: ${Object.entries(
     seconds,
   )
     .map(([what, value]) => `${what} ${value.toFixed(1)} s`)

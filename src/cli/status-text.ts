@@ -80,8 +80,26 @@ function plainTable(head: readonly string[], rows: readonly (readonly (string | 
   );
 }
 
+/** Whom a job relied on, and why: the machines that host its guests. */
+export function trustTable({ peer, guests, occupants }: PeerStatus, self: string): string {
+  const hosts = new Set(guests.map((guest) => guest.peer));
+  const others = occupants.filter(({ nick }) => hosts.has(nick));
+  return plainTable(
+    ['peer', 'trust', 'confined', 'because'],
+    [
+      [self, 'self', confinementText(peer.confinement), 'this machine'],
+      ...others.map(({ nick, trust, because, confinement = [] }) => [
+        nick,
+        trust,
+        confinementText(confinement),
+        because,
+      ]),
+    ],
+  );
+}
+
 /** What holds guests on a machine, for a table: `namespaces+seccomp+rlimits`. */
-export const confinementText = (parts: readonly string[]): string => parts.join('+') || 'not at all';
+const confinementText = (parts: readonly string[]): string => parts.join('+') || 'not at all';
 
 const yesNo = (value: boolean) => (value ? 'yes' : 'no');
 

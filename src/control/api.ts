@@ -14,6 +14,8 @@ export interface PeerStatus {
     readonly room: string;
     /** Fingerprint of the key of this device. */
     readonly device: string;
+    /** What holds guests on this machine. */
+    readonly confinement: readonly string[];
     readonly pid: number;
     readonly software: string;
     readonly uptimeSeconds: number;
@@ -40,8 +42,9 @@ export interface OccupantStatus {
   /** How its key is known, `stranger` or `refused`; and why. */
   readonly trust: string;
   readonly because: string;
-  /** Fingerprint of its device key. */
+  /** Fingerprint of its device key, and the key itself; absent: it has shown none. */
   readonly device?: string;
+  readonly key?: string;
   /** What holds guests there, by its own word. */
   readonly confinement?: readonly string[];
   readonly role?: string;
@@ -51,20 +54,6 @@ export interface OccupantStatus {
   readonly guests?: number;
   readonly software?: string;
   readonly accepts?: boolean;
-  /** Absent: it has not shown a key. */
-  readonly device?: DeviceStatus;
-}
-
-/** What stands behind a name in the room. */
-export interface DeviceStatus {
-  /** Public key, and as people read it. */
-  readonly key: string;
-  readonly fingerprint: string;
-  /** Bare JID. */
-  readonly account: string;
-  /** `self`, `verified`, `invited`, `vouched`, `first-sight`, `stranger`, or `refused`. */
-  readonly trust: string;
-  readonly because: string;
 }
 
 export interface GuestStatus {

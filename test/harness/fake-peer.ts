@@ -31,6 +31,7 @@ export function peerStatus(
     role,
     room: 'friends@rooms.kith.internal',
     device: '3f2a-90c1-0000-0000-0000-0000-0000-0001',
+    confinement: ['namespaces', 'seccomp'],
     pid: 4711,
     software: 'kith/0.1.0',
   };
