@@ -17,7 +17,9 @@ const BURST = 262_144;
 test('whatever is asked when, no stretch of time gives more than the burst and the rate', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.tuple(fc.nat({ max: 3000 }), fc.integer({ min: 1, max: 70_000 })), { maxLength: 60 }),
+      fc.array(fc.tuple(fc.oneof(fc.constant(0), fc.nat({ max: 30_000 })), fc.integer({ min: 1, max: 70_000 })), {
+        maxLength: 60,
+      }),
       (requests) => {
         const clock = virtualClock();
         const bucket = createBucket(clock);
@@ -149,20 +151,19 @@ describe('a hostile peer', () => {
   });
 });
 
-test('what an honest switch lets out in bunches is never dropped a second time', () => {
-  fc.assert(
-    fc.property(fc.array(fc.nat({ max: 900 }), { maxLength: 20 }), (pauses) => {
-      const clock = virtualClock();
-      const [near, far] = [createBucket(clock), createBucket(clock, FROM_WIRE_FACTOR)];
-      for (const pause of pauses) {
-        clock.advance(pause);
-        let held = 0; // the wire brings all of it at once
-        while (near.take(1500)) held++;
-        for (let i = 0; i < held; i++) expect(far.take(1500)).toBe(true);
-      }
-    }),
-    { numRuns: 50 },
-  );
+test('what an honest switch lets out in four seconds is not dropped again where it arrives at once', () => {
+  const clock = virtualClock();
+  const [near, far] = [createBucket(clock), createBucket(clock, FROM_WIRE_FACTOR)];
+  for (let round = 0; round < 3; round++) {
+    let held = 0;
+    for (let ms = 0; ms < 4000; ms += 10) {
+      while (near.take(1500)) held++;
+      clock.advance(10);
+    }
+    const taken = Array.from({ length: held }, () => far.take(1500));
+    expect(held).toBeGreaterThan(100);
+    expect(taken).not.toContain(false);
+  }
 });
 
 function recorder(sent: Batch[]): Wire {
