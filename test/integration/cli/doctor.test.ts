@@ -27,7 +27,7 @@ import {
   startStunServer,
 } from '../../harness/stun-server.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
-import { soon } from '../../harness/xmpp.ts';
+import { settle, soon } from '../../harness/xmpp.ts';
 
 const MAIN = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
 
@@ -93,6 +93,7 @@ describe('with a server of our own', () => {
       return false;
     });
     const found = await examine({ server: address(), account, room: jid });
+    await settle(owner);
     forget();
     expect(found['server']).toMatchObject({ state: 'fine', found: text(`port ${prosody.server.port}`) });
     expect(found['TLS']).toMatchObject({ state: 'fine', found: text('TLSv1.3, the certificate is the promised one') });
