@@ -69,7 +69,7 @@ export function createDesk(options: {
   const settled = new Map<string, Entry>();
   const decided: Decided[] = [];
 
-  const ask: Desk['ask'] = (id, question, verdict) => {
+  const ask: Desk['ask'] = async (id, question, verdict) => {
     const { account } = question.who;
     if ([...waiting.values()].some((other) => other.question.who.account === account))
       throw full('another request of yours waits for the owner');
@@ -112,7 +112,7 @@ export function createDesk(options: {
       return decided;
     },
     ask,
-    answer(id, yes, by) {
+    async answer(id, yes, by) {
       const entry = waiting.get(id);
       if (!entry) throw notWaiting(id, settled.has(id) ? undefined : find(id));
       entry.settle(yes, by);

@@ -35,7 +35,7 @@ const FIELDS: Readonly<
 };
 
 /** `none` takes the field out. Throws `policy.no-field`, or `policy.invalid` when the value does not fit. */
-export function setField(path: string, name: string, value: string): Promise<PolicyFile> {
+export async function setField(path: string, name: string, value: string): Promise<PolicyFile> {
   const key = name.replace(/^caps\./, '');
   const field = Object.hasOwn(FIELDS, key) ? FIELDS[key] : undefined;
   if (!field) {

@@ -72,11 +72,20 @@ export type PolicyValue = string | number | boolean;
  * Sets the value at `keys` (undefined: takes it out), keeps everything else, and returns the policy that is now in force there.
  * The file appears whole, with mode 0600, or stays as it was; what would not be valid is never written.
  */
-export async function changePolicy(
+export function changePolicy(
   path: string,
   keys: readonly string[],
   value: PolicyValue | undefined,
 ): Promise<PolicyFile> {
+  const work = changing.then(() => change(path, keys, value));
+  changing = work.catch(() => {});
+  return work;
+}
+
+/** Changes of this process, one after the other. */
+let changing: Promise<unknown> = Promise.resolve();
+
+async function change(path: string, keys: readonly string[], value: PolicyValue | undefined): Promise<PolicyFile> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   for (let tries = 1; ; tries++) {
     const before = await readText(path);
