@@ -41,6 +41,13 @@ test('whatever is asked when, no stretch of time gives more than the burst and t
   );
 });
 
+test('an hour of silence saves up no more than one burst', () => {
+  const clock = virtualClock();
+  const bucket = createBucket(clock);
+  clock.advance(3_600_000);
+  expect([bucket.take(BURST), bucket.take(1)]).toEqual([true, false]);
+});
+
 /** Node 2 of a line 1 - 2 - 3: what its guest hears and what it passes on. */
 function middle(without: readonly DropReason[] = []) {
   const clock = virtualClock();

@@ -188,6 +188,7 @@ const lies: readonly (readonly [string, Uint8Array, DropReason])[] = [
     of(WORKER, IPV6, ip6(WORKER, 17, [2], [[44, fragment(0, true)]])),
     'unreadable',
   ],
+  ['a neighbour advertisement without its target', of(WORKER, IPV6, ip6(WORKER, 58, icmpv6(136))), 'unreadable'],
   ['a first fragment without anything', of(WORKER, IPV6, ip6(WORKER, 58, [], [[44, fragment(0, true)]])), 'unreadable'],
   [
     'a router advertisement behind ten headers',
