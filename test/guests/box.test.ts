@@ -1,6 +1,6 @@
 /** Real guests in the box: they run as before, stand still when told, keep to their share, and end in whatever state they are. */
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, cp, mkdir, mkdtemp, readdir, readlink, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readdir, readlink, rm } from 'node:fs/promises';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -33,9 +33,8 @@ describe('what can hold a guest here', () => {
     const findings = await probeConfinement({ qemu: host.qemu });
     expect(findings.map(({ name }) => name)).toEqual(['namespaces', 'seccomp', 'cgroup', 'rlimits', 'idle']);
     expect(host.confinement).toEqual(findings.filter(({ ok }) => ok).map(({ name }) => name));
-    for (const finding of findings) {
-      if (!finding.ok) expect(finding).toEqual({ ...finding, reason: expect.any(String), hint: expect.any(String) });
-    }
+    const unexplained = findings.filter(({ ok, reason, hint }) => !ok && !(reason && hint));
+    expect(unexplained).toEqual([]);
   });
 
   it('is nothing where no program is there, and each says how to get it', async () => {
@@ -75,7 +74,7 @@ describe('a guest in the box', () => {
       environment
         .map((entry) => entry.split('=')[0])
         .filter(Boolean)
-        .toSorted(),
+        .toSorted((one = '', other = '') => one.localeCompare(other)),
     ).toEqual(['MALLOC_ARENA_MAX', 'PATH', 'PWD']);
   });
 
@@ -121,37 +120,6 @@ describe('a host that has no box', () => {
     const guest = await lan.boot(0, { host: { ...host, confinement }, cpuPercent: 90 });
     expect(await readlink(`/proc/${guest.pid}/ns/net`)).toBe(await readlink('/proc/self/ns/net'));
     expect(await sh(guest, 'hostname')).toBe('master\n');
-  });
-});
-
-describe('a working disk', () => {
-  it('takes no more of the host than its quota: the guest sees failed writes, and lives', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'kith-quota-'));
-    try {
-      const base = join(folder, 'base.raw');
-      await writeFile(base, '');
-      await truncate(base, 256 * 2 ** 20);
-      const { image } = await microImage();
-      await using lan = await openTestLan();
-      const disk = { path: base, format: 'raw' } as const;
-      const guest = await lan.boot(0, { image: { ...image, disk }, diskDirectory: folder, diskMiB: 16, cpus: 2 });
-      const filled = await guest.exec(['sh', '-c', 'dd if=/dev/urandom of=/dev/vda bs=1M count=64 conv=fsync'], {
-        timeoutMs: 200_000,
-      });
-      expect([filled.exitCode, filled.stderr.toString()]).toEqual([1, expect.stringMatching(/Input\/output error/)]);
-      const fds = `/proc/${guest.pid}/fd`;
-      const sizes = await Promise.all(
-        (await readdir(fds)).map(async (fd) => {
-          const path = join(fds, fd);
-          return (await readlink(path).catch(() => '')).endsWith('.d (deleted)') ? (await stat(path)).size : 0;
-        }),
-      );
-      expect(Math.max(...sizes)).toBeGreaterThan(8 * 2 ** 20);
-      expect(Math.max(...sizes)).toBeLessThanOrEqual(16 * 2 ** 20);
-      expect(await sh(guest, 'echo alive')).toBe('alive\n');
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
   });
 });
 
