@@ -2,9 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { silentLog } from '../../src/base/log.ts';
 import type { Clock } from '../../src/base/clock.ts';
-import { openWorker, type Worker } from '../../src/job/worker.ts';
+import { createLeaseTable, type LeaseTable } from '../../src/job/lease.ts';
 import type { Request, RequestKind, RequestOf } from '../../src/protocol/messages.ts';
 import { openCircle, type Circle, type CircleOptions } from '../../src/trust/circle.ts';
 import { openContacts, type Contacts } from '../../src/trust/contacts.ts';
@@ -26,7 +25,7 @@ export interface Friend extends AsyncDisposable {
   readonly circle: Circle;
   readonly mailbox: Mailbox;
   readonly room: Room;
-  readonly worker: Worker;
+  readonly leases: LeaseTable;
   /** Requests that reached the handler: opened, checked, valid. */
   readonly heard: readonly { readonly from: string; readonly message: Request }[];
 }
@@ -74,12 +73,12 @@ export async function openFriend(options: FriendOptions): Promise<Friend> {
     ...options.trust,
   });
   const mailbox = openMailbox({ session, seals: circle });
-  const worker = stack.use(idleWorker(session.jid));
+  const leases = createLeaseTable({ clock: still, onExpired: () => {} });
   const heard: { from: string; message: Request }[] = [];
   stack.defer(
     mailbox.serve(async (from, message) => {
       heard.push({ from, message });
-      return (await worker.handle(from, message)) ?? {};
+      return obey(leases, from, message);
     }),
   );
   const room = stack.use(
@@ -96,27 +95,30 @@ export async function openFriend(options: FriendOptions): Promise<Friend> {
     circle,
     mailbox,
     room,
-    worker,
+    leases,
     heard,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-/** Grants leases to everybody; a plan finds neither image nor wire. */
-function idleWorker(self: string): Worker {
-  const never = () => new Promise<never>(() => {});
-  return openWorker({
-    self,
-    clock: still,
-    log: silentLog,
-    openWire: never,
-    boot: never,
-    accept: 'room',
-    limits: { memoryMiB: 1_000_000, cpus: 64, guests: 10_000 },
-    ask: undefined,
-    sendReport: never,
-    onGuests: () => {},
-  });
+/** An owner who says yes to everybody. */
+function obey(leases: LeaseTable, from: string, message: Request): unknown {
+  switch (message.kind) {
+    case 'lease.request': {
+      const { job, jobName, memoryMiB, cpus, seconds, image } = message;
+      const lease = leases.grant({ job, jobName, holder: from, memoryMiB, cpus, imageHash: image.hash }, seconds);
+      return { lease: lease.id, seconds };
+    }
+    case 'lease.renew':
+      leases.renew(message.lease, from, message.seconds);
+      return { seconds: message.seconds };
+    case 'lease.end':
+      leases.check(message.lease, from);
+      leases.end(message.lease);
+      return {};
+    default:
+      return {};
+  }
 }
 
 const HASH = 'a'.repeat(64);

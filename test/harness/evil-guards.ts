@@ -51,4 +51,5 @@ const pattern = (find: string): string =>
   find
     .split(/\s+/)
     .map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-    .join('\\s+');
+    .join('\\s+')
+    .replaceAll('\\.', '\\s*\\.');

@@ -37,8 +37,8 @@ export interface EvilServer extends AsyncDisposable {
   ask(client: string, question: Element): Promise<Element>;
   /** The first stanza from now on that fits. */
   next(fits: (traffic: Traffic) => boolean): Promise<Traffic>;
-  /** Takes out what fits until released: `taken` grows, `release` sends it on. */
-  hold(fits: (traffic: Traffic) => boolean): { readonly taken: readonly Traffic[]; release(): void };
+  /** The same, and it does not reach its receiver. */
+  take(fits: (traffic: Traffic) => boolean): Promise<Traffic>;
 }
 
 interface Line {
@@ -50,12 +50,12 @@ interface Line {
 
 const STANZAS = ['iq', 'message', 'presence'];
 
-/** The library's own parser: what it makes of a text is what our clients make of it. */
+/** The library's own parser, that of its TLS transport: what it makes of a text is what our clients make of it. */
 type Parser = EventEmitter & { write(text: string): void };
 const { transports } = library({ service: 'xmpps://127.0.0.1' }) as unknown as {
   transports: { prototype: { Parser: new () => Parser } }[];
 };
-const ParserClass = transports[0]!.prototype.Parser;
+const ParserClass = transports.at(-1)!.prototype.Parser;
 
 export async function startEvilServer(prosody: TestServer): Promise<EvilServer> {
   const file = (name: string) => readFile(join(prosody.directory, name));
@@ -95,6 +95,15 @@ export async function startEvilServer(prosody: TestServer): Promise<EvilServer> 
     line?.toClient(stanza.toString());
     return line !== undefined;
   };
+  const first = (fits: (traffic: Traffic) => boolean, verdict: 'drop' | undefined) =>
+    new Promise<Traffic>((resolve) => {
+      const stop = run((traffic) => {
+        if (!fits(traffic)) return undefined;
+        stop();
+        resolve({ ...traffic, stanza: copyOf(traffic.stanza) });
+        return verdict;
+      });
+    });
   return {
     port: address.port,
     record,
@@ -118,34 +127,8 @@ export async function startEvilServer(prosody: TestServer): Promise<EvilServer> 
         }
       });
     },
-    next: (fits) =>
-      new Promise((resolve) => {
-        const stop = run((traffic) => {
-          if (!fits(traffic)) return undefined;
-          stop();
-          resolve({ ...traffic, stanza: copyOf(traffic.stanza) });
-          return undefined;
-        });
-      }),
-    hold(fits) {
-      const taken: Traffic[] = [];
-      const stop = run((traffic) => {
-        if (!fits(traffic)) return undefined;
-        taken.push(traffic);
-        return 'drop';
-      });
-      return {
-        taken,
-        release() {
-          stop();
-          for (const { client, direction, stanza } of taken.splice(0)) {
-            const line = lineOf(client);
-            if (direction === 'toClient') line?.toClient(stanza.toString());
-            else line?.toServer(stanza.toString());
-          }
-        },
-      };
-    },
+    next: (fits) => first(fits, undefined),
+    take: (fits) => first(fits, 'drop'),
     async [Symbol.asyncDispose]() {
       for (const line of lines) line.end();
       await new Promise((resolve) => server.close(resolve));
