@@ -1,37 +1,31 @@
-/** The owner at the terminal: what is asked, what counts as yes, and when nobody is asked at all. */
-import { on } from 'node:events';
+/** The owner at the terminal: what is asked, what counts as yes, and what ends a question without an answer. */
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
 import { askHuman } from '../../../src/cli/ask.ts';
-import type { LeaseQuestion } from '../../../src/job/policy.ts';
+import type { Waiting } from '../../../src/job/consent.ts';
+import { question } from '../../harness/consent.ts';
 
-const from = (jid: string): LeaseQuestion => ({
-  from: jid,
-  request: {
-    kind: 'lease.request',
-    job: 'id',
-    jobName: 'mesh',
-    role: 'worker',
-    memoryMiB: 112,
-    cpus: 1,
-    image: { name: 'micro', hash: '0123456789abcdef'.repeat(4), bytes: 1 },
-    seconds: 60,
+const from = (account: string, id = 'a1'): Waiting => ({
+  id,
+  question: question({ from: `${account}/kith-1`, who: { account, trust: 'invited' } }),
+  verdict: {
+    answer: 'ask',
+    rule: { place: '', words: 'the owner wants to be asked about everybody', kind: 'who' },
+    reasons: [],
   },
+  since: 0,
 });
 
-function openTerminal(options: { readonly isTTY?: boolean; readonly answerMs?: number } = {}) {
-  const { isTTY = true, ...rest } = options;
-  const terminal = Object.assign(new PassThrough(), { isTTY });
+function openTerminal(options: { readonly isTTY?: boolean } = {}) {
+  const terminal = Object.assign(new PassThrough(), { isTTY: options.isTTY ?? true });
   const output = new PassThrough({ encoding: 'utf8' });
   const down = new AbortController();
-  const ask = askHuman({ terminal, output, signal: down.signal, ...rest });
+  const prompt = askHuman({ terminal, output, signal: down.signal });
+  const ask = (request: Waiting, signal = new AbortController().signal) => prompt(request, signal);
   const shown = { text: '' };
+  output.on('data', (chunk: string) => (shown.text += chunk));
   const saw = async (text: string) => {
-    const seen = () => shown.text.includes(text);
-    for await (const [chunk] of on(output, 'data')) {
-      shown.text += String(chunk);
-      if (seen()) return;
-    }
+    await expect.poll(() => shown.text, { timeout: 20_000, interval: 5 }).toContain(text);
   };
   return { ask, terminal, down, shown, saw };
 }
@@ -44,55 +38,83 @@ test.each([
   ['yesterday', false],
 ])('%j is %s', async (answer, yes) => {
   const { ask, terminal, saw } = openTerminal();
-  const asked = ask(from('anna@x/kith-1'));
+  const asked = ask(from('anna@x'));
   await saw('[y/N]');
   terminal.write(`${answer}\n`);
   expect(await asked).toBe(yes);
 });
 
-test('the question names the account and not the resource, and steers nothing', async () => {
+test('the question says who, verified or not, what image, how much, how long, and Internet or not; and steers nothing', async () => {
   const { ask, terminal, shown, saw } = openTerminal();
-  const asked = ask(from('an\u001b[2Jna\u202e@x/friend of yours\u0007'));
+  const asked = ask(from('an\u001b[2Jna\u202e@x'));
   await saw('[y/N]');
   terminal.write('y\n');
   expect(await asked).toBe(true);
   expect(shown.text).toBe(
-    'anna?@x asks for a worker guest of job mesh: 112 MiB, 1 cpu, image micro (0123456789ab). Allow? [y/N] ',
+    `request a1: a worker guest for job mesh
+  who       anna?@x (not verified: came by invitation)
+  image     micro (0123456789ab, seen here before)
+  resources 112 MiB, 1 cpu
+  how long  open end
+  Internet  no
+  because   the owner wants to be asked about everybody
+Allow? (or elsewhere: kith allow a1) [y/N] `,
   );
 });
 
-test('one person has one open question; another one waits his turn', async () => {
+test('one question at a time', async () => {
   const { ask, terminal, shown, saw } = openTerminal();
-  const first = ask(from('anna@x/1'));
+  const first = ask(from('anna@x'));
   await saw('[y/N]');
-  const second = ask(from('bob@x/1'));
-  expect(await ask(from('anna@x/2'))).toBe(false);
-  const next = saw('bob@x asks');
-  expect(shown.text).not.toContain('bob');
+  const second = ask(from('ben@x', 'b1'));
+  expect(shown.text).not.toContain('ben');
   terminal.write('y\n');
   expect(await first).toBe(true);
-  await next;
+  await saw('kith allow b1) [y/N]');
   terminal.write('n\n');
   expect(await second).toBe(false);
-  const again = ask(from('anna@x/2'));
-  terminal.write('y\n');
-  expect(await again).toBe(true);
 });
 
-test('kith down ends the prompt, and whoever waits for his turn', async () => {
+test('an answer from elsewhere ends the question, says so, and lets the next one in', async () => {
+  const { ask, terminal, saw } = openTerminal();
+  const settled = new AbortController();
+  const first = ask(from('anna@x'), settled.signal);
+  await saw('[y/N]');
+  const second = ask(from('ben@x', 'b1'));
+  settled.abort('allowed: kith allow');
+  await saw('allowed: kith allow');
+  expect(await first).toBeUndefined();
+  await saw('kith allow b1) [y/N]');
+  terminal.write('y\n');
+  expect(await second).toBe(true);
+});
+
+test('a question that was settled while it waited for its turn is never shown', async () => {
+  const { ask, terminal, shown, saw } = openTerminal();
+  const settled = new AbortController();
+  const first = ask(from('anna@x'));
+  await saw('[y/N]');
+  const second = ask(from('ben@x', 'b1'), settled.signal);
+  settled.abort('refused: nobody answered');
+  terminal.write('y\n');
+  expect(await first).toBe(true);
+  expect(await second).toBeUndefined();
+  expect(shown.text).not.toContain('ben');
+});
+
+test('kith down ends the prompt, and whoever waits for his turn, without an answer', async () => {
   const { ask, down, saw } = openTerminal();
-  const both = Promise.all([ask(from('anna@x/1')), ask(from('bob@x/1'))]);
+  const both = Promise.all([ask(from('anna@x')), ask(from('ben@x', 'b1'))]);
   await saw('[y/N]');
   down.abort();
-  expect(await both).toEqual([false, false]);
+  expect(await both).toEqual([undefined, undefined]);
 });
 
-test('nobody answers, the terminal is closed, there is none: no', async () => {
-  expect(await openTerminal({ answerMs: 1 }).ask(from('anna@x/1'))).toBe(false);
-  expect(await openTerminal({ isTTY: false }).ask(from('anna@x/1'))).toBe(false);
+test('a terminal that is closed says no; where there is none the request waits for kith allow', async () => {
   const closing = openTerminal();
-  const asked = closing.ask(from('anna@x/1'));
+  const asked = closing.ask(from('anna@x'));
   await closing.saw('[y/N]');
   closing.terminal.end();
   expect(await asked).toBe(false);
+  expect(await openTerminal({ isTTY: false }).ask(from('anna@x'))).toBeUndefined();
 });
