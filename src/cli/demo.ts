@@ -69,7 +69,10 @@ export async function run(context: CommandContext): Promise<number> {
 
   // The stock rate of Debian's Prosody (10 kB/s a connection) when everything goes through the server: the honest case.
   const rate = wire === 'stanza' ? 'stock' : '1000000';
-  const host = kith('server', 'host', '--json', '--invitation-file', invitation, '--rate', rate);
+  const host = kith(
+    'server',
+    ...`host --json --name ${tag}-host --invitation-file ${invitation} --rate ${rate}`.split(' '),
+  );
   const ready = JSON.parse(await lineOf(host, 'the server', context.signal)) as Pick<RunReport, 'ok' | 'error'>;
   if (!ready.ok) throw failure(ready);
   context.stderr(`a chat server and a room are up; ${workers} workers and an initiator join\n`);

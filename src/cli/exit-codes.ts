@@ -37,7 +37,7 @@ const REFUSED = new Set([
   'job.refused',
   'xmpp.auth-failed',
   'xmpp.not-a-member',
-  'xmpp.token-refused',
+  'xmpp.banned',
   'xmpp.certificate',
   'peer.not-allowed',
 ]);
@@ -49,6 +49,9 @@ const UNAVAILABLE = new Set([
   'xmpp.unknown-room',
   'xmpp.no-such-room',
   'control.no-peer',
+  'control.no-host',
+  'control.which-host',
+  'trust.no-inviter',
   'control.which-peer',
   'control.peer-gone',
   'control.no-socket',
@@ -59,7 +62,7 @@ export function exitCodeOf(error: unknown): number {
   const code = errorCode(error);
   if (isAbort(error)) return EXIT.interrupted;
   if (code.startsWith('cli.') || USAGE.has(code)) return EXIT.usage;
-  if (REFUSED.has(code)) return EXIT.refused;
+  if (REFUSED.has(code) || code.startsWith('invitation.')) return EXIT.refused;
   if (UNAVAILABLE.has(code)) return EXIT.unavailable;
   if (error instanceof KithError) return error.retry === 'later' ? EXIT.later : EXIT.failed;
   return EXIT.internal;

@@ -1,13 +1,18 @@
 /** `kith host`: a private chat server for as long as this command runs. */
 import { chmod, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { KithError } from '../base/errors.ts';
-import { hostRoom } from '../host.ts';
+import { isName, NAME_PATTERN } from '../base/ids.ts';
+import { MAX_INVITATION_SECONDS, MAX_USES } from '../control/host-api.ts';
+import { hostRoom, type Hosted } from '../host.ts';
 import type { CommandContext } from './command.ts';
-import { numberOption, textOption } from './options.ts';
+import { durationOption, numberOption, textOption } from './options.ts';
 import { untilAborted } from './wait.ts';
 
 export async function run(context: CommandContext): Promise<number> {
-  const { signal, log, paths } = context;
+  const { log, paths } = context;
+  const down = new AbortController();
+  const signal = AbortSignal.any([context.signal, down.signal]);
   const rate =
     textOption(context, 'rate') === 'stock' ? 'stock' : (numberOption(context, 'rate', { min: 1000 }) ?? 1_000_000);
   const file = textOption(context, 'invitation-file');
@@ -20,24 +25,39 @@ export async function run(context: CommandContext): Promise<number> {
       hint: 'add --address with the one that friends reach',
     });
   }
+  const keep = textOption(context, 'keep');
+  if (keep !== undefined && !isName(keep)) {
+    throw new KithError({
+      code: 'cli.usage',
+      message: `--keep ${keep} is no name`,
+      hint: `lower-case letters, digits and hyphens: ${NAME_PATTERN}`,
+    });
+  }
   await using hosted = await hostRoom({
+    name: textOption(context, 'name') ?? HOST_NAME,
     listen,
     address,
     port: numberOption(context, 'port', { min: 1, max: 65_535 }),
     room: textOption(context, 'room') ?? 'friends',
     bytesPerSecond: rate,
+    nick: textOption(context, 'nick') ?? userInfo().username,
+    seconds: durationOption(context, 'expires', MAX_INVITATION_SECONDS) ?? 86_400,
+    uses: numberOption(context, 'uses', { min: 1, max: MAX_USES }) ?? 50,
+    keep,
     paths,
     log,
     signal,
+    onDown: () => down.abort(),
   });
-  const { invitation, host, port, room, fingerprint } = hosted;
+  const { invitation, host, port, room, fingerprint, device } = hosted;
+  const { id, link, expires, uses } = invitation;
   if (file) {
-    await writeFile(file, `${invitation}\n`, { mode: 0o600 });
+    await writeFile(file, `${link}\n`, { mode: 0o600 });
     await chmod(file, 0o600);
   }
   if (context.json)
     context.stdout(
-      `${JSON.stringify({ ok: true, host, port, room, fingerprint, ...(file ? { invitationFile: file } : { invitation }) })}\n`,
+      `${JSON.stringify({ ok: true, host, port, room, fingerprint, device, id, expires, uses, ...(file ? { invitationFile: file } : { invitation: link }) })}\n`,
     );
   else context.stdout(words(hosted, file));
   const ended = await Promise.race([untilAborted(signal), hosted.closed]);
@@ -45,34 +65,31 @@ export async function run(context: CommandContext): Promise<number> {
     throw new KithError({
       code: 'host.ended',
       message: `the chat server ended: ${String(ended)}`,
-      // Certificate, accounts and port go with the server: nobody who was here can come back by himself.
-      hint: 'start kith host again and pass on the new invitation',
+      // Without --keep, certificate, accounts and port go with the server: nobody who was here can come back by himself.
+      hint: keep === undefined ? 'start kith host again and pass on the new invitation' : 'start kith host again',
     });
   }
   return 0;
 }
 
+/** By which `kith invite` and friends find it. */
+const HOST_NAME = 'host';
+
 /** The unspecified address, however it is written (RFC 4291 2.5.2; RFC 1122 3.2.1.3). */
 const isEverywhere = (listen: string) => /^[0.]+$/.test(listen) || /^[0:]*:[0:.]*$/.test(listen);
 
-function words(
-  {
-    invitation,
-    room,
-    host,
-    port,
-  }: { readonly invitation: string; readonly room: string; readonly host: string; readonly port: number },
-  file: string | undefined,
-): string {
+function words({ invitation, room, host, port }: Hosted, file: string | undefined): string {
   const where = file ?? 'invitation';
+  const { uses, expires } = invitation;
+  const terms = `It lets ${uses === 1 ? 'one device' : `${uses} devices`} in until ${expires}; kith invite makes others.`;
   return [
     `Room ${room} is open on ${host}:${port} while this runs; Ctrl-C closes it.`,
     file
-      ? `The invitation is in ${file}. Pass it on like a password.`
-      : 'Invitation, to be passed on like a password (friends put it into a file):',
-    ...(file ? [] : ['', invitation]),
+      ? `The invitation is in ${file}. Pass it on like a password. ${terms}`
+      : `Invitation, to be passed on like a password. ${terms}`,
+    ...(file ? [] : ['', invitation.link]),
     '',
-    `  friends:  kith peer --invitation ${where}      or, headless: kith worker --invitation ${where}`,
+    `  friends:  kith join --file ${where}, then kith peer, or, headless: kith worker`,
     `  you:      kith run jobs/mesh.ts --invitation ${where}`,
     '',
   ].join('\n');

@@ -1,5 +1,5 @@
 /** What `peer`, `worker` and `run` share: from flags and files to a peer in the room. */
-import { accessByInvitation, type Access } from '../account.ts';
+import { accessByInvitation, accessByMembership, readVouch, type Access } from '../account.ts';
 import { errorCode, KithError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
 import { openPeer, type Peer, type PeerOptions } from '../peer.ts';
@@ -23,13 +23,11 @@ export async function launchPeer(
     name,
     nick: config.nick ?? name,
     role,
-    createRoom: !config.invitation && Boolean(config.createRoom),
+    createRoom: access.trust.inviter === undefined && Boolean(config.createRoom),
     accept: config.accept,
     limits: config.limits ?? {},
     prompt:
-      role === 'peer'
-        ? askHuman({ terminal: process.stdin, output: process.stderr, signal: extra.signal })
-        : undefined,
+      role === 'peer' ? askHuman({ terminal: process.stdin, output: process.stderr, signal: extra.signal }) : undefined,
     wireAddress: config.wireAddress,
     iceServers: config.iceServers ?? [],
     paths: context.paths,
@@ -37,7 +35,7 @@ export async function launchPeer(
     signal: extra.signal,
     onDown: extra.onDown,
   });
-  return config.invitation ? opening : opening.catch(orCreateIt);
+  return access.trust.inviter === undefined ? opening.catch(orCreateIt) : opening;
 }
 
 /** Whose account makes rooms by the way would turn a slip of the pen into an empty room and a job that waits for ever. */
@@ -55,7 +53,7 @@ async function accessOf(
 ): Promise<Access> {
   if (config.invitation) {
     const access = await accessByInvitation(config.invitation, {
-      profile,
+      nick: config.nick ?? profile,
       paths: context.paths,
       log: context.log,
       signal,
@@ -63,16 +61,18 @@ async function accessOf(
     return { ...access, room: config.room ?? access.room };
   }
   const { server, jid, password, room } = config;
+  const joined = jid ? undefined : await accessByMembership(context.paths);
+  if (joined) return { ...joined, room: room ?? joined.room };
   const missing = Object.entries({ jid, password, room }).filter(([, value]) => !value);
   if (!jid || !password || !room) {
     throw new KithError({
       code: 'cli.no-account',
       message: `no invitation and no account: ${missing.map(([key]) => key).join(', ')} missing`,
-      hint: 'run kith host and pass --invitation FILE, or set jid, passwordFile and room in the configuration',
+      hint: 'join a friend with kith join, or pass --invitation FILE, or set jid, passwordFile and room in the configuration',
     });
   }
   const [username = ''] = jid.split('@');
   // Nobody invited us: friends are pinned as they come, and nothing has to be kept for the next start.
-  const trust = { save: async () => {} };
+  const trust = { vouch: await readVouch(context.paths), save: async () => {} };
   return { room, account: { username, password }, server: serverOf(jid, server), trust };
 }

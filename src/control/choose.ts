@@ -57,8 +57,33 @@ export async function choosePeer(
   return { name: chosen, socket: socketOf(runtime, chosen) };
 }
 
-/** The rule of choosePeer when no name is given. Pure. */
-export function pickPeer(peers: readonly FoundPeer[], guest?: string): string {
+/** The host of a room, by name or the only one. */
+export async function chooseHost(
+  runtime: string,
+  name: string | undefined,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<ChosenPeer> {
+  const hosts = (await findPeers(runtime, options)).filter(({ status }) => status.peer.role === 'host');
+  const fit = name === undefined ? hosts : hosts.filter((host) => host.name === name);
+  const [only, another] = fit;
+  if (only && !another) return { name: only.name, socket: socketOf(runtime, only.name) };
+  if (another) {
+    throw new KithError({
+      code: 'control.which-host',
+      message: `${fit.length} hosts run on this machine: ${fit.map((host) => host.name).join(', ')}`,
+      hint: 'say which one with --peer NAME',
+    });
+  }
+  throw new KithError({
+    code: 'control.no-host',
+    message: name === undefined ? 'no room is hosted on this machine' : `no host named ${name} runs`,
+    hint: 'only whoever runs kith host can do this; start it, or ask that friend',
+  });
+}
+
+/** The rule of choosePeer when no name is given: hosts are none. Pure. */
+export function pickPeer(all: readonly FoundPeer[], guest?: string): string {
+  const peers = all.filter(({ status }) => status.peer.role !== 'host');
   const initiators = peers.filter(({ status }) => status.peer.role === 'initiator');
   // A worker knows the whole plan, but only the guests that it hosts have a state there.
   const hosts = peers.filter(({ status }) =>

@@ -14,6 +14,7 @@ import type {
   PolicyView,
   Requests,
 } from './api.ts';
+import type { HostApi, HostMethod } from './host-api.ts';
 import { encodeLine, lineReader } from './lines.ts';
 
 /** Two outputs of 16 MiB in base64 (the cap on a command's output) and the line around them. */
@@ -23,6 +24,16 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 const ANSWER_MS = 60_000;
 
 export interface ControlClient extends PeerApi, AsyncDisposable {}
+export interface HostClient extends HostApi, AsyncDisposable {}
+
+interface ClientOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly answerMs?: number;
+}
+
+interface Caller extends AsyncDisposable {
+  ask(method: string, params: object, extraMs?: number): Promise<object>;
+}
 
 interface Answer {
   /** Null: the peer refuses the connection itself. */
@@ -62,10 +73,45 @@ interface Pending {
 }
 
 /** Connects to the socket of a peer. All calls fail when the signal aborts, the peer goes, or it does not answer in time. */
-export async function connectControl(
-  path: string,
-  options: { readonly signal?: AbortSignal | undefined; readonly answerMs?: number } = {},
-): Promise<ControlClient> {
+export async function connectControl(path: string, options: ClientOptions = {}): Promise<ControlClient> {
+  const caller = await openCaller(path, options);
+  const ask = (method: Method, params: object, extraMs = 0) => caller.ask(method, params, extraMs);
+  return {
+    status: () => ask('status', {}) as Promise<PeerStatus>,
+    exec: (params) => ask('exec', params, params.timeoutSeconds * 1000) as Promise<ExecReply>,
+    log: (params) => ask('log', params) as Promise<LogPage>,
+    type: (params) => ask('type', params) as Promise<Record<string, never>>,
+    down: () => ask('down', {}) as Promise<Record<string, never>>,
+    reconsider: (params) => ask('reconsider', params) as Promise<Record<string, never>>,
+    requests: () => ask('requests', {}) as Promise<Requests>,
+    answer: (params) => ask('answer', params) as Promise<Answered>,
+    explain: (params) => ask('explain', params) as Promise<LeaseRequest>,
+    policy: () => ask('policy', {}) as Promise<PolicyView>,
+    policyChanged: () => ask('policyChanged', {}) as Promise<PolicyView>,
+    hold: (params) => ask('hold', params) as Promise<Holds>,
+    [Symbol.asyncDispose]: () => caller[Symbol.asyncDispose](),
+  };
+}
+
+/** The same for the socket of a host. */
+export async function connectHost(path: string, options: ClientOptions = {}): Promise<HostClient> {
+  const caller = await openCaller(path, options);
+  const ask = <M extends HostMethod>(method: M) =>
+    ((params: object = {}) => caller.ask(method, params)) as unknown as HostApi[M];
+  return {
+    status: ask('status'),
+    invite: ask('invite'),
+    invitations: ask('invitations'),
+    revoke: ask('revoke'),
+    ban: ask('ban'),
+    unban: ask('unban'),
+    reconsider: ask('reconsider'),
+    down: ask('down'),
+    [Symbol.asyncDispose]: () => caller[Symbol.asyncDispose](),
+  };
+}
+
+async function openCaller(path: string, options: ClientOptions): Promise<Caller> {
   const { signal, answerMs = ANSWER_MS } = options;
   signal?.throwIfAborted();
   const socket = await open(path);
@@ -104,7 +150,7 @@ export async function connectControl(
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
 
-  const ask = (method: Method, params: object, extraMs = 0): Promise<object> =>
+  const ask = (method: string, params: object, extraMs = 0): Promise<object> =>
     new Promise<object>((resolve, reject) => {
       if (failure !== undefined) {
         reject(failure);
@@ -126,17 +172,7 @@ export async function connectControl(
     });
 
   return {
-    status: () => ask('status', {}) as Promise<PeerStatus>,
-    exec: (params) => ask('exec', params, params.timeoutSeconds * 1000) as Promise<ExecReply>,
-    log: (params) => ask('log', params) as Promise<LogPage>,
-    type: (params) => ask('type', params) as Promise<Record<string, never>>,
-    down: () => ask('down', {}) as Promise<Record<string, never>>,
-    requests: () => ask('requests', {}) as Promise<Requests>,
-    answer: (params) => ask('answer', params) as Promise<Answered>,
-    explain: (params) => ask('explain', params) as Promise<LeaseRequest>,
-    policy: () => ask('policy', {}) as Promise<PolicyView>,
-    policyChanged: () => ask('policyChanged', {}) as Promise<PolicyView>,
-    hold: (params) => ask('hold', params) as Promise<Holds>,
+    ask,
     async [Symbol.asyncDispose]() {
       const closed = new Promise<void>((resolve) => {
         if (socket.closed) resolve();

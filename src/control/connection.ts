@@ -2,8 +2,7 @@
 import type { Socket } from 'node:net';
 import { describeError, errorCode, KithError, type Retry } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { parseJson, parser } from '../base/validate.ts';
-import { parseParams, type Method, type PeerApi } from './api.ts';
+import { parseJson, parser, type Parse } from '../base/validate.ts';
 import { encodeLine, lineReader } from './lines.ts';
 
 /** The largest honest request is a long command line. */
@@ -35,8 +34,13 @@ const parseRequest = parser<Request>('the request', 'control.bad-request', {
   },
 });
 
-export interface ConnectionOptions {
-  readonly api: PeerApi;
+/** Methods of a running program, and the schema of the parameters of each. */
+export interface Methods {
+  readonly api: object;
+  readonly parse: Readonly<Record<string, Parse<unknown>>>;
+}
+
+export interface ConnectionOptions extends Methods {
   readonly log: Log;
   /** A reader that takes nothing for so long while answers wait is dropped. */
   readonly stallMs: number;
@@ -45,7 +49,7 @@ export interface ConnectionOptions {
 }
 
 export function serveConnection(socket: Socket, options: ConnectionOptions): void {
-  const { api, log, mayQueue, stallMs } = options;
+  const { log, mayQueue, stallMs } = options;
   const gone = new AbortController(); // ends what a client had running when it leaves
   let inFlight = 0;
   let refused = false;
@@ -79,7 +83,7 @@ export function serveConnection(socket: Socket, options: ConnectionOptions): voi
         });
       inFlight++;
       try {
-        send({ id, result: await call(api, method, params ?? {}, gone.signal) });
+        send({ id, result: await call(options, method, params ?? {}, gone.signal) });
       } finally {
         inFlight--;
       }
@@ -120,19 +124,21 @@ export function serveConnection(socket: Socket, options: ConnectionOptions): voi
   socket.once('close', () => gone.abort());
 }
 
-async function call(api: PeerApi, method: string, params: object, signal: AbortSignal): Promise<object> {
-  if (!Object.hasOwn(parseParams, method)) {
+async function call({ api, parse }: Methods, method: string, params: object, signal: AbortSignal): Promise<object> {
+  if (!Object.hasOwn(parse, method)) {
     throw new KithError({
       code: 'control.no-method',
       message: `there is no method ${method}`,
-      hint: `one of ${Object.keys(parseParams).join(', ')}`,
+      hint: `one of ${Object.keys(parse).join(', ')}`,
       retry: 'never',
     });
   }
-  const name = method as Method;
-  const checked = parseParams[name](params);
+  const checked = parse[method]?.(params);
   // The schema of each method is that of its parameters; TypeScript cannot follow the pair through the union.
-  const work = api[name] as (params: unknown, options: { readonly signal: AbortSignal }) => Promise<object>;
+  const work = (api as Record<string, unknown>)[method] as (
+    params: unknown,
+    options: { readonly signal: AbortSignal },
+  ) => Promise<object>;
   return Reflect.apply(work, api, [checked, { signal }]);
 }
 

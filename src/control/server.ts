@@ -4,8 +4,9 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { describeError, KithError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { PeerApi } from './api.ts';
-import { serveConnection } from './connection.ts';
+import { parseParams, type PeerApi } from './api.ts';
+import { serveConnection, type Methods } from './connection.ts';
+import { parseHostParams, type HostApi } from './host-api.ts';
 import { encodeLine } from './lines.ts';
 
 /** A person has a few terminals and a page open; more than this is a program gone wild. */
@@ -25,7 +26,8 @@ const FAREWELL_MS = 500;
 
 export interface ControlOptions {
   readonly path: string;
-  readonly api: PeerApi;
+  /** Of a peer, or of a host. */
+  readonly api: PeerApi | { readonly host: HostApi };
   readonly log: Log;
   readonly signal?: AbortSignal | undefined;
   /** A reader that takes nothing for so long while answers wait is dropped. */
@@ -34,7 +36,7 @@ export interface ControlOptions {
 
 /** Serves until disposed or aborted; then all connections are closed and the socket is gone. The folder must be 0700. */
 export async function serveControl(options: ControlOptions): Promise<AsyncDisposable> {
-  const { path, api, log, signal, stallMs = STALL_MS } = options;
+  const { path, log, signal, stallMs = STALL_MS } = options;
   signal?.throwIfAborted();
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
     throw new KithError({
@@ -43,6 +45,10 @@ export async function serveControl(options: ControlOptions): Promise<AsyncDispos
       hint: 'set XDG_RUNTIME_DIR to a shorter path, or choose a shorter --name',
     });
   }
+  const methods: Methods =
+    'host' in options.api
+      ? { api: options.api.host, parse: parseHostParams }
+      : { api: options.api, parse: parseParams };
   const sockets = new Set<Socket>();
   const backlog = () => [...sockets].reduce((sum, socket) => sum + socket.writableLength, 0);
   const server = createServer((socket) => {
@@ -60,7 +66,12 @@ export async function serveControl(options: ControlOptions): Promise<AsyncDispos
     }
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    serveConnection(socket, { api, log, stallMs, mayQueue: (bytes) => backlog() + bytes <= MAX_TOTAL_BACKLOG_BYTES });
+    serveConnection(socket, {
+      ...methods,
+      log,
+      stallMs,
+      mayQueue: (bytes) => backlog() + bytes <= MAX_TOTAL_BACKLOG_BYTES,
+    });
   });
 
   let closed: Promise<void> | undefined;

@@ -75,8 +75,13 @@ export async function destroyRoom(session: Session, room: string): Promise<void>
   await session.request(room, 'set', xml('query', { xmlns: OWNER_NS }, xml('destroy', {})));
 }
 
-/** Makes an account a member, so that it may enter a members-only room. */
-export async function admitMember(session: Session, room: string, account: string): Promise<void> {
-  const item = xml('item', { affiliation: 'member', jid: account });
+/** `member` may enter a members-only room, `outcast` no room of ours and is put out of it (XEP-0045 9.1 and 9.3), `none` is anybody. */
+export async function setAffiliation(
+  session: Session,
+  room: string,
+  account: string,
+  affiliation: 'member' | 'outcast' | 'none',
+): Promise<void> {
+  const item = xml('item', { affiliation, jid: account });
   await session.request(room, 'set', xml('query', { xmlns: `${MUC_NS}#admin` }, item));
 }

@@ -6,7 +6,7 @@ import { silentLog, type Log } from '../base/log.ts';
 import type { Capacity } from '../protocol/capacity.ts';
 import { HEARTBEAT_MS } from '../protocol/limits.ts';
 import type { Heartbeat } from '../protocol/messages.ts';
-import { admitMember, configureRoom, destroyRoom, roomFeatures, type CreateOptions } from './room-config.ts';
+import { configureRoom, destroyRoom, roomFeatures, setAffiliation, type CreateOptions } from './room-config.ts';
 import { entryError, expulsion, nickTaken, noService, unknownRoom } from './room-errors.ts';
 import { Refused } from './requests.ts';
 import { Roster, type Occupant, type RoomEvent } from './roster.ts';
@@ -302,7 +302,7 @@ export async function joinRoom(options: RoomOptions): Promise<Room> {
       const known = roster.occupants().find((occupant) => occupant.jid === jid);
       if (known) emit(roster.present({ jid, nick: known.nick, capacity: now }, clock.now()));
     },
-    admit: (account) => admitMember(session, room, account),
+    admit: (account) => setAffiliation(session, room, account, 'member'),
     closed: closed.promise,
     async [Symbol.asyncDispose]() {
       if (inside && session.state === 'online') {

@@ -50,6 +50,7 @@ export function fakeApi(answers: Partial<PeerApi> = {}): PeerApi {
     log: refuse('log'),
     type: refuse('type'),
     down: refuse('down'),
+    reconsider: refuse('reconsider'),
     requests: refuse('requests'),
     answer: refuse('answer'),
     explain: refuse('explain'),
