@@ -129,7 +129,7 @@ export async function run(context: CommandContext): Promise<number> {
       printable(because),
     ]);
     const own = ['initiator', 'self', report.confinement.join('+'), 'it runs the job'];
-    context.stdout(`${table(['peer', 'trust', 'guest held by', 'because'], [own, ...trusted])}\n\n`);
+    context.stdout(`\n${table(['peer', 'trust', 'guest held by', 'because'], [own, ...trusted])}\n\n`);
     context.stdout(
       `${hosts.length} of ${expected} hosts in the sweep, ${reachable} of ${pairs} pairs of guests reach each other\n`,
     );
