@@ -26,6 +26,8 @@ export interface Friend extends AsyncDisposable {
   readonly mailbox: Mailbox;
   readonly room: Room;
   readonly leases: LeaseTable;
+  /** From now on this is what it answers, honest or not; the returned function ends it. */
+  answerWith(reply: unknown): () => void;
   /** Requests that reached the handler: opened, checked, valid. */
   readonly heard: readonly { readonly from: string; readonly message: Request }[];
 }
@@ -74,11 +76,13 @@ export async function openFriend(options: FriendOptions): Promise<Friend> {
   });
   const mailbox = openMailbox({ session, seals: circle });
   const leases = createLeaseTable({ clock: still, onExpired: () => {} });
+  let lie: unknown;
   const heard: { from: string; message: Request }[] = [];
   stack.defer(
     mailbox.serve(async (from, message) => {
       heard.push({ from, message });
-      return obey(leases, from, message);
+      if (typeof lie === 'function') return (lie as () => unknown)();
+      return lie ?? obey(leases, from, message);
     }),
   );
   const room = stack.use(
@@ -97,6 +101,12 @@ export async function openFriend(options: FriendOptions): Promise<Friend> {
     room,
     leases,
     heard,
+    answerWith(reply) {
+      lie = reply;
+      return () => {
+        lie = undefined;
+      };
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -4,10 +4,12 @@ import type { Plugin } from 'vitest/config';
 export interface Guard {
   /** Path from the root of the project. */
   readonly file: string;
-  /** The expression that protects, with any white space; it must stand in the file exactly once, or the tests do not start. */
+  /** The expression that protects, with any white space; it must stand in the file, or the tests do not start. */
   readonly find: string;
   /** What stands in its place while the guard is off. */
   readonly off: string;
+  /** How often it stands there; default once. */
+  readonly times?: number;
 }
 
 /** Names that are switched off now, in this test process. */
@@ -32,10 +34,10 @@ export function guardSwitches(root: string, guards: Readonly<Record<string, Guar
       const mine = Object.entries(guards).filter(([, { file }]) => id === `${root}${file}`);
       if (mine.length === 0) return undefined;
       let text = code;
-      for (const [name, { file, find, off }] of mine) {
+      for (const [name, { file, find, off, times = 1 }] of mine) {
         const found = new RegExp(pattern(find), 'g');
-        if (text.match(found)?.length !== 1)
-          throw new Error(`guard ${name}: not exactly once in ${file}: ${find} (mend test/hostile/guards.ts)`);
+        if (text.match(found)?.length !== times)
+          throw new Error(`guard ${name}: not ${times} times in ${file}: ${find} (mend test/hostile/guards.ts)`);
         text = text.replace(
           found,
           (guard) => `(globalThis.kithOff?.has(${JSON.stringify(name)}) ? (${off}) : (${guard}))`,

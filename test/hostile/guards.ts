@@ -4,6 +4,7 @@ import type { Guard } from '../harness/evil-guards.ts';
 const scram = 'src/xmpp/scram.ts';
 const mailbox = 'src/xmpp/mailbox.ts';
 const signed = 'src/trust/signed.ts';
+const membership = 'src/trust/membership.ts';
 const circle = 'src/trust/circle.ts';
 const checks = 'src/trust/checks.ts';
 const tls = 'src/xmpp/tls-socket.ts';
@@ -45,6 +46,20 @@ export const guards = {
   'tls.pin': { file: tls, find: 'fingerprint !== undefined && found !== fingerprint', off: 'false' },
   'tls.input': { file: tls, find: 'this.#pending > MAX_INPUT_BYTES', off: 'false' },
 
+  'stream.inbox': {
+    file: 'src/xmpp/stream.ts',
+    find: 'inbox.push(element) > MAX_INBOX',
+    off: 'inbox.push(element) < 0',
+  },
+  'requests.from': {
+    file: 'src/xmpp/requests.ts',
+    find: "!mayAnswer(stanza.attrs['from'] as string | undefined, entry.to)",
+    off: 'false',
+  },
+  'inbox.once': { file: 'src/xmpp/inbox.ts', find: 'isRepeat(stanza)', off: 'false' },
+  'mailbox.to': { file: mailbox, find: 'to !== session.jid', off: 'false' },
+  'mailbox.busy': { file: mailbox, find: 'total >= MAX_RUNNING || mine >= MAX_RUNNING_PER_ACCOUNT', off: 'false' },
+  'mailbox.reply': { file: mailbox, find: 'parseReply(message.kind, reply)', off: 'reply' },
   'signature.form': {
     file: signed,
     find: "!SIGNATURE.test(signature) || signed[SIGNATURE_LENGTH] !== '.'",
@@ -59,6 +74,12 @@ export const guards = {
     file: mailbox,
     find: "parseRequest(parseJson('message', 'xmpp.malformed', text, MAX_MESSAGE_BYTES))",
     off: 'JSON.parse(text)',
+  },
+  // A lenient reader: what is no JSON is a text.
+  'mailbox.json': {
+    file: mailbox,
+    find: "parseRequest(parseJson('message', 'xmpp.malformed', text, MAX_MESSAGE_BYTES))",
+    off: '{ kind: purpose, text }',
   },
   'mailbox.purpose': { file: mailbox, find: 'message.kind !== purpose', off: 'false' },
   'mailbox.unsealed': {
@@ -86,6 +107,38 @@ export const guards = {
   'envelope.question': { file: checks, find: 'envelope.re === re', off: 'true' },
   'envelope.time': { file: checks, find: 'Math.abs(envelope.time - now) <= MAX_SKEW_MS', off: 'true' },
   'envelope.counter': { file: circle, find: 'window.fresh(envelope.counter)', off: 'true' },
+
+  'hello.signature': { file: checks, find: "isSignedBy(hello.device, 'hello', signed)", off: 'true' },
+  'hello.room': { file: checks, find: 'hello.room === room', off: 'true' },
+  'hello.jid': { file: checks, find: 'hello.jid === jid', off: 'true' },
+  'hello.device': { file: checks, find: 'before === undefined || before.device === hello.device', off: 'true' },
+  'hello.order': {
+    file: checks,
+    find: 'before === undefined || before.session !== hello.session || hello.counter >= before.counter',
+    off: 'true',
+  },
+  'hello.banned': { file: circle, find: 'banned.has(hello.device)', off: 'false' },
+  'hello.newKey': { file: checks, find: '!newKey', off: 'true' },
+  'envelope.banned': { file: circle, find: 'banned.has(entry.member.device)', off: 'false' },
+  'circle.unknown': { file: circle, find: 'entries.get(from)', off: '[...entries.values()][0]', times: 2 },
+  'schema.capacity': { file: 'src/trust/hello.ts', find: 'parseCapacity(hello.capacity)', off: 'hello.capacity' },
+  'certificate.inviter': { file: circle, find: 'proof.by !== inviter', off: 'false' },
+  'certificate.room': { file: membership, find: 'certificate.room !== facts.room', off: 'false' },
+  'certificate.device': { file: membership, find: 'certificate.device !== facts.device', off: 'false' },
+  'certificate.account': { file: membership, find: 'certificate.account !== facts.account', off: 'false' },
+  'certificate.until': { file: membership, find: 'certificate.until < facts.now - facts.skewMs', off: 'false' },
+  'certificate.since': { file: membership, find: 'certificate.since > facts.now + facts.skewMs', off: 'false' },
+  'statement.signature': { file: membership, find: 'isSignedBy(body.by, domain, signed)', off: 'true' },
+  'vouch.strong': {
+    file: circle,
+    find: "known !== undefined && (known.pin === 'verified' || known.pin === 'invited')",
+    off: 'true',
+  },
+  'bans.inviter': { file: circle, find: 'list.by !== inviter', off: 'false' },
+  'bans.room': { file: circle, find: 'list.room !== room', off: 'false' },
+  'bans.epoch': { file: circle, find: 'list.epoch <= epoch', off: 'false' },
+  'bans.spread': { file: circle, find: 'bansText !== undefined && entry.epoch < epoch', off: 'false' },
+  'ban.rotate': { file: circle, find: 'createBoxKey()', off: 'own.at(-1)?.box ?? createBoxKey()' },
 } as const satisfies Record<string, Guard>;
 
 export type GuardName = keyof typeof guards;
