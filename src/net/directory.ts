@@ -4,6 +4,7 @@ import { u16At, u32At } from './bytes.ts';
 /** An address as a number: 48 bits fit a double exactly, and a number is the cheapest key of a Map. */
 export type MacNumber = number;
 
+const NO_MAC = -1;
 const GROUP_BIT = 0x01;
 
 export const macAt = (bytes: Uint8Array, at: number): MacNumber =>
@@ -50,8 +51,12 @@ export function createDirectory(): Directory {
   let nodes = new Map<MacNumber, number>();
   let places = new Map<number, Place>();
   let addresses = new Set<number>();
+  // Frames come in runs for one address, and a comparison is several times cheaper than the Map.
+  let lastMac: MacNumber = NO_MAC;
+  let lastNode: number | undefined;
   return {
     assign(entries, server) {
+      lastMac = NO_MAC;
       const all = entries.map(({ node, mac, address }) => ({
         node,
         mac: macNumber(mac),
@@ -62,7 +67,13 @@ export function createDirectory(): Directory {
       places = new Map(all.map((place) => [place.node, place]));
       addresses = new Set(all.map(({ address }) => address));
     },
-    nodeOf: (mac) => nodes.get(mac),
+    nodeOf(mac) {
+      if (mac !== lastMac) {
+        lastMac = mac;
+        lastNode = nodes.get(mac);
+      }
+      return lastNode;
+    },
     place: (node) => places.get(node),
     hasAddress: (address) => addresses.has(address),
   };
