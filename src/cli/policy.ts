@@ -46,7 +46,7 @@ async function show(context: CommandContext): Promise<void> {
 
 async function running(context: CommandContext): Promise<PolicyView> {
   await using peer = await connectPeer(context);
-  return peer.policy();
+  return await peer.policy();
 }
 
 export function policyText({ path, role, fault, rows }: PolicyView): string {

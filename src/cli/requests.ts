@@ -16,7 +16,10 @@ type Requests = Awaited<ReturnType<ControlClient['requests']>>;
 export async function run(context: CommandContext): Promise<void> {
   atMostWords(context, 0);
   await using peer = await connectPeer(context);
-  if (context.values['follow'] === true) return follow(context, peer);
+  if (context.values['follow'] === true) {
+    await follow(context, peer);
+    return;
+  }
   const requests = await peer.requests();
   context.stdout(context.json ? `${JSON.stringify(requests)}\n` : requestsText(requests));
 }
