@@ -62,8 +62,8 @@ export interface Box {
 }
 
 /**
- * Addresses that QEMU takes beyond the guest's memory. Measured: 215 MiB with a kernel and an initramfs of 25 MiB. To that
- * come the stacks of 64 workers for the disk (STACK_BYTES), and a disk's tables.
+ * Addresses that QEMU takes beyond the guest's memory. Measured: 215 MiB with a kernel and an initramfs of 25 MiB, which are
+ * counted again below. To that come the stacks of 64 workers for the disk (STACK_BYTES), and a disk's tables.
  */
 const ADDRESS_OVERHEAD_MIB = 512;
 /** QEMU's pool of workers for the disk, one thread per processor, and a few that are always there. */
@@ -75,20 +75,24 @@ export interface GuestSize {
   readonly memoryMiB: number;
   readonly cpus: number;
   readonly diskBytes: number;
+  /** Kernel and initramfs: QEMU keeps a copy, and holds a second one while it loads them. */
+  readonly loadedMiB: number;
 }
 
-export const guestLimits = ({ memoryMiB, cpus, diskBytes }: GuestSize): BoxLimits => ({
-  addressMiB: memoryMiB + ADDRESS_OVERHEAD_MIB,
+export const guestLimits = ({ memoryMiB, cpus, diskBytes, loadedMiB }: GuestSize): BoxLimits => ({
+  addressMiB: memoryMiB + 2 * loadedMiB + ADDRESS_OVERHEAD_MIB,
   fileBytes: diskBytes,
   threads: THREADS + cpus,
 });
 
 /** What a guest may have resident before it is ended. */
-export const residentLimitMiB = (memoryMiB: number): number => memoryMiB + RESIDENT_OVERHEAD_MIB;
+export const residentLimitMiB = ({ memoryMiB, loadedMiB }: Pick<GuestSize, 'memoryMiB' | 'loadedMiB'>): number =>
+  memoryMiB + 2 * loadedMiB + RESIDENT_OVERHEAD_MIB;
 
-export function guestScope(unit: string, { memoryMiB, cpus }: GuestSize, cpuPercent: number): ScopeLimits {
+export function guestScope(unit: string, size: GuestSize, cpuPercent: number): ScopeLimits {
+  const { cpus } = size;
   const threads = THREADS + cpus;
-  return { unit, memoryMiB: residentLimitMiB(memoryMiB), cpuPercent: cpus * cpuPercent, threads };
+  return { unit, memoryMiB: residentLimitMiB(size), cpuPercent: cpus * cpuPercent, threads };
 }
 
 /** Of a guest with one processor 84 are open, most of them events of its devices (measured). */

@@ -35,7 +35,7 @@ export async function makeOverlay({ base, overlay, folder, confinement, signal }
   await (await open(overlay, 'wx', 0o600)).close();
   const command = [qemuImg, 'create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', base, overlay] as const;
   const { program, args } = await confine([...command], {
-    confinement: confinement.filter((kind) => kind !== 'cgroup'), // not worth a scope of its own
+    confinement,
     contents: { read: [base], write: [overlay], devices: [] },
     limits: LIMITS,
     filterPath: join(folder, 'fi'),

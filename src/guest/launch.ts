@@ -1,5 +1,5 @@
 /** One QEMU process with its channels and files, and their end. */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KithError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
@@ -65,7 +65,6 @@ export async function launch(options: BootOptions, accelerator: Accelerator): Pr
   const stderr = (): string => starting.stderr();
   const alive = <T>(work: Promise<T>): Promise<T> => whileAlive(work, exited, stderr, options.name);
   const qemu = await alive(starting.started);
-  await qemu.limitCpu(options.cpuPercent);
   const { qmp: control, serial: line, agent: port, net } = listeners;
   const channels = Promise.all([control.accepted, line.accepted, port.accepted, net.accepted]);
   const [qmpSocket, serialSocket, agentSocket, netSocket] = await alive(channels);
@@ -126,11 +125,16 @@ async function startBoxed(
     accelerator,
   );
   options.log.debug('starting QEMU', { guest: options.name, arguments: args });
-  const size = { memoryMiB, cpus, diskBytes: image.disk ? (options.diskMiB ?? DISK_MIB) * 2 ** 20 : 0 };
-  const limits = guestLimits(size);
-  const unit = host.confinement.includes('cgroup') ? `kith-guest-${id}` : undefined;
   const initrd = image.initrd === undefined ? [] : [image.initrd];
   const disk = image.disk === undefined ? [] : [image.disk.path];
+  const size = {
+    memoryMiB,
+    cpus,
+    diskBytes: image.disk ? (options.diskMiB ?? DISK_MIB) * 2 ** 20 : 0,
+    loadedMiB: await sizeMiB([image.kernel, ...initrd]),
+  };
+  const limits = guestLimits(size);
+  const unit = host.confinement.includes('cgroup') ? `kith-guest-${id}` : undefined;
   const confined = await confine([host.qemu, ...args], {
     confinement: host.confinement,
     contents: {
@@ -149,10 +153,24 @@ async function startBoxed(
     confined,
     run: options.run,
     cpus,
-    residentMiB: residentLimitMiB(memoryMiB),
+    cpuPercent: options.cpuPercent,
+    residentMiB: residentLimitMiB(size),
     threads: limits.threads,
     unit,
   });
+}
+
+/** A file that is not there counts nothing: QEMU says so better. */
+async function sizeMiB(paths: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(
+    paths.map((path) =>
+      stat(path).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    ),
+  );
+  return Math.ceil(sizes.reduce((sum, size) => sum + size, 0) / 2 ** 20);
 }
 
 /** Work that needs a living QEMU: when it ends instead, what it said is the reason, not the socket that broke with it. */

@@ -37,6 +37,8 @@ export interface ProbeOptions {
 const OLDEST = [7, 2] as const;
 /** A kernel speaks within 1 s of its start under plain emulation (measured); what takes longer than this does not work. */
 const SPEAK_MS = 5000;
+/** More than any kernel has. */
+const LOADED_MIB = 64;
 const COMMAND_MS = 20_000;
 const INSTALL =
   'install it with: apt install qemu-system-x86 qemu-utils | dnf install qemu-system-x86-core qemu-img | pacman -S qemu-system-x86 qemu-img | brew install qemu';
@@ -119,7 +121,7 @@ export async function kernelSpeaks(
   const { program, args, env } = await confine([host.qemu, ...probeArguments(kernel, host, accelerator)], {
     confinement: host.confinement,
     contents: { read: [kernel], write: [], devices: acceleratorDevices(accelerator) },
-    limits: guestLimits({ memoryMiB: PROBE_MIB, cpus: 1, diskBytes: 0 }),
+    limits: guestLimits({ memoryMiB: PROBE_MIB, cpus: 1, diskBytes: 0, loadedMiB: LOADED_MIB }),
     filterPath: join(folder.path, 'f'),
     idle: false, // a busy host must not look like a broken accelerator
   });

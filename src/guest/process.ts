@@ -27,6 +27,8 @@ export interface QemuOptions {
   readonly confined: Confined;
   readonly run: RunDirectory;
   readonly cpus: number;
+  /** From the start; a cgroup has it already. */
+  readonly cpuPercent?: number | undefined;
   readonly residentMiB: number;
   readonly threads: number;
   /** Its cgroup, where it has one. */
@@ -83,7 +85,7 @@ export function startQemu(options: QemuOptions): Starting {
     }
   };
   const throttle = createThrottle({ send, clock: systemClock });
-  let share: number | undefined;
+  let share = unit === undefined ? options.cpuPercent : undefined;
   const exited = child.then((result) => {
     over = true;
     unwatch();
@@ -110,6 +112,7 @@ export function startQemu(options: QemuOptions): Starting {
     if (child.pid === undefined) throw notFound(options.qemu);
     const pid = confined.reports ? await reportedPid(child) : child.pid;
     adopt(pid);
+    throttle.limit(share);
     unwatch = watchUsage({
       pid,
       residentMiB: options.residentMiB,

@@ -113,6 +113,16 @@ describe('the end of a guest', () => {
   });
 });
 
+describe('a QEMU that is killed', () => {
+  it('takes its box along, and the reason is its own', async () => {
+    await using lan = await openTestLan();
+    const guest = await lan.boot(0);
+    process.kill(guest.pid, 'SIGKILL');
+    expect(await guest.exited).toBe('signal SIGKILL');
+    expect(await guest.port.closed).toBe('the guest is gone');
+  });
+});
+
 describe('a host that has no box', () => {
   it('still runs guests, and its facts say so', async () => {
     const confinement = host.confinement.filter((kind) => kind !== 'namespaces');

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { boxedCommand, guestLimits, guestScope, residentLimitMiB, type Box } from '../../../src/guest/box.ts';
 
-const size = { memoryMiB: 112, cpus: 2, diskBytes: 1 << 30 };
+const size = { memoryMiB: 112, cpus: 2, diskBytes: 1 << 30, loadedMiB: 25 };
 const box: Box = {
   tools: {
     sh: '/bin/sh',
@@ -39,7 +39,7 @@ describe('the box', () => {
         '--ro-bind /usr /usr --symlink usr/bin /bin --dev /dev --dev-bind /dev/kvm /dev/kvm ' +
         '--ro-bind /r/g /r/g --ro-bind /i/kernel /i/kernel --bind /c/d /c/d ' +
         '--remount-ro /dev --remount-ro / --seccomp 9 --info-fd 8 -- ' +
-        '/usr/bin/prlimit --core=0 --nofile=512 --stack=2097152 --fsize=1073741824 --as=654311424 --nproc=82 ' +
+        '/usr/bin/prlimit --core=0 --nofile=512 --stack=2097152 --fsize=1073741824 --as=706740224 --nproc=82 ' +
         '/usr/bin/qemu -m 112',
     );
     expect(line().slice(0, 5)).toEqual(['/usr/bin/chrt', '--idle', '0', '/bin/sh', '-c']);
@@ -55,14 +55,14 @@ describe('the box', () => {
     const scope = guestScope('kith-guest-1', size, 50);
     const systemdRun = '/usr/bin/systemd-run';
     const limits =
-      '--scope --quiet --collect --unit kith-guest-1 -p MemoryMax=368M -p MemorySwapMax=0 ' +
+      '--scope --quiet --collect --unit kith-guest-1 -p MemoryMax=418M -p MemorySwapMax=0 ' +
       '-p CPUQuota=100% -p TasksMax=82 -- /bin/sh';
     expect(line({ scope }, { systemdRun }).join(' ')).toContain(
       `/usr/bin/chrt --idle 0 /usr/bin/systemd-run --user ${limits}`,
     );
     expect(line({ scope }, { systemdRun, root: true }).join(' ')).toContain(`/usr/bin/systemd-run ${limits}`);
     expect(line({ scope }).join(' ')).not.toContain('CPUQuota');
-    expect(residentLimitMiB(112)).toBe(368);
+    expect(residentLimitMiB(size)).toBe(418);
   });
 
   it('is what is left of it where programs are missing', () => {
