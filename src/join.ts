@@ -32,7 +32,7 @@ export interface Joined {
 }
 
 /** The room names everybody before it lets us in, unless the inviter is just coming back from an outage. */
-const INVITER_MS = 10_000;
+const INVITER_MS = 5000;
 
 /**
  * Errors: those of the line (`invitation.damaged`, `.expired`, …), of its token (`.used-up`, `.revoked`, `.unknown`), and

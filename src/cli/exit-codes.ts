@@ -30,7 +30,9 @@ const USAGE = new Set([
   'job.invalid',
   'job.not-found',
   'job.script',
-  'protocol.invitation',
+  'invitation.not-one',
+  'invitation.damaged',
+  'invitation.old',
   'control.bad-name',
 ]);
 const REFUSED = new Set([
@@ -38,6 +40,7 @@ const REFUSED = new Set([
   'xmpp.auth-failed',
   'xmpp.not-a-member',
   'xmpp.banned',
+  'trust.banned',
   'xmpp.certificate',
   'peer.not-allowed',
 ]);
