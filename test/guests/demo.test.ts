@@ -17,14 +17,23 @@ interface DemoReport {
   readonly pairs: number;
   readonly seconds: Readonly<Record<string, number>>;
   readonly links: readonly { readonly from: string; readonly to: string; readonly wire: string }[];
+  readonly peers: readonly { readonly nick: string; readonly trust: string; readonly because: string }[];
+  readonly confinement: readonly string[];
 }
 
 /** What the issue promises for three guests; links and seconds are looked at by each test. */
 function expectThreeGuests(report: DemoReport, topology: string): void {
   expect(report).toMatchObject({ ok: true, topology, reachable: 6, pairs: 6 });
   expect(Object.keys(report).sort()).toEqual(
-    ['guests', 'links', 'ok', 'pairs', 'reachable', 'seconds', 'topology'].sort(),
+    ['confinement', 'guests', 'links', 'ok', 'pairs', 'peers', 'reachable', 'seconds', 'topology'].sort(),
   );
+  // Nobody but the host has met them: each is trusted by the host's word, and the guests run in the box.
+  expect(report.peers.map(({ nick, trust }) => `${nick} ${trust}`).sort()).toEqual([
+    'friend-1 invited',
+    'friend-2 invited',
+  ]);
+  for (const { because } of report.peers) expect(because).toMatch(/^certificate of /);
+  expect(report.confinement).toEqual(expect.arrayContaining(['namespaces', 'rlimits', 'seccomp']));
   expect(Object.keys(report.seconds).sort()).toEqual(['guests', 'images', 'rooms', 'total']);
   expect(Math.min(...Object.values(report.seconds))).toBeGreaterThanOrEqual(0);
   expect(report.guests.map(({ name, role, address }) => `${name} ${role} ${address}`)).toEqual([

@@ -13,6 +13,7 @@ const capacity: Capacity = {
   diskMiB: 100,
   arch: 'x86_64',
   accelerator: 'tcg',
+  confinement: [],
   guests: 0,
   accepts: true,
 };
