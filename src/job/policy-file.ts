@@ -1,5 +1,5 @@
 /** `policy.json`: its schema, and how it is read and changed without losing what it says. */
-import { chmod, mkdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError, KithError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
@@ -97,7 +97,6 @@ async function change(path: string, keys: readonly string[], value: PolicyValue 
     const draft = join(dirname(target), `.policy-${shortId()}`);
     try {
       await writeFile(draft, `${JSON.stringify(next, undefined, 2)}\n`, { mode: 0o600, flag: 'wx' });
-      await chmod(draft, 0o600);
       if ((await readText(path)) !== before && tries < MAX_TRIES) continue;
       await rename(draft, target);
       return next;

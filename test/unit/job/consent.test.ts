@@ -1,4 +1,5 @@
 /** Requests that wait for a human: who may answer, who else hears of it, what is kept, and what makes room again. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { createDesk, type Desk, type Prompt } from '../../../src/job/consent.ts';
 import type { LeaseQuestion, Verdict } from '../../../src/job/policy.ts';
@@ -58,6 +59,7 @@ describe('a request that waits', () => {
     expect(await asked).toEqual({ yes: false, by: 'kith refuse' });
     expect(shown.get('a1')?.signal.reason).toBe('refused: kith refuse');
     shown.get('a1')?.answer(true); // too late
+    await turn();
     await expect(desk.answer('a1', true, 'kith allow')).rejects.toThrow(/has its answer already: no \(kith refuse\)/);
   });
 

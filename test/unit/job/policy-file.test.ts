@@ -2,7 +2,7 @@
 import { appendFile, chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { systemClock } from '../../../src/base/clock.ts';
+import { systemClock, type Clock } from '../../../src/base/clock.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import { ruleFor, setField, setFriend } from '../../../src/job/policy-edit.ts';
 import { changePolicy, parsePolicy, readPolicy } from '../../../src/job/policy-file.ts';
@@ -185,9 +185,9 @@ test('remembered: a yes for the very key, a no for the whole account', () => {
 describe('the file as it is now', () => {
   let store: PolicyStore | undefined;
   let changes = 0;
-  const open = async () => {
+  const open = async (clock: Clock = systemClock) => {
     changes = 0;
-    store = await openPolicyStore({ path, clock: systemClock, log: silentLog, onChange: () => changes++ });
+    store = await openPolicyStore({ path, clock, log: silentLog, onChange: () => changes++ });
     return store;
   };
   afterEach(() => store?.[Symbol.asyncDispose]());
@@ -207,6 +207,22 @@ describe('the file as it is now', () => {
     await expect.poll(() => store?.current, SEEN).toEqual({});
     expect(changes).toBe(4);
   }, 90_000);
+
+  test('is noticed by its folder alone, without a look from time to time', async () => {
+    await open({ ...systemClock, every: () => () => {} });
+    await write('{"default":"ask"}');
+    await expect.poll(() => store?.current, SEEN).toEqual({ default: 'ask' });
+  }, 30_000);
+
+  test('is noticed by a look alone, where it is a link to a folder that nobody watches', async () => {
+    const target = join(folder.path, 'mine.json');
+    await mkdir(join(folder.path, 'kith'));
+    await symlink(target, path);
+    await writeFile(target, '{}', { mode: 0o600 });
+    await open();
+    await writeFile(target, '{"default":"ask"}');
+    await expect.poll(() => store?.current, SEEN).toEqual({ default: 'ask' });
+  }, 30_000);
 
   test('is in force at once after a reload; the same again is no change', async () => {
     const opened = await open();

@@ -202,6 +202,15 @@ describe('time', () => {
     await expect(host.request('anna@x/1', { totalSeconds: 201 })).rejects.toThrow(/lease of 200 s/);
   });
 
+  test('a lease that nobody renews lasts no longer than its whole duration', async () => {
+    await using host = openHost();
+    expect(await host.request('anna@x/1', { totalSeconds: 45 })).toMatchObject({ seconds: 45 });
+    host.clock.advance(44_999);
+    expect(host.worker.inUse.guests).toBe(1);
+    host.clock.advance(1);
+    expect(host.told[0]?.reason).toContain('whole duration');
+  });
+
   test('a shorter total duration ends leases that are older', async () => {
     await using host = openHost();
     const { lease } = await host.request('anna@x/1');
