@@ -17,15 +17,15 @@ const TRUST: Readonly<Record<Question['who']['trust'], string>> = {
 export const whoText = ({ account, device, trust }: Question['who']): string =>
   printable(`${account} (${TRUST[trust]}${device === undefined ? '' : `, ${device}`})`);
 
-export const imageText = ({ name, hash, publisher, seen }: Question['image']): string =>
+const imageText = ({ name, hash, publisher, seen }: Question['image']): string =>
   printable(
     `${name} (${hash.slice(0, 12)}${publisher ? `, by ${publisher}` : ''}, ${seen ? 'seen here before' : 'never seen here'})`,
   );
 
-export const howMuch = ({ memoryMiB, cpus, diskMiB }: Question): string =>
+const howMuch = ({ memoryMiB, cpus, diskMiB }: Question): string =>
   `${memoryMiB} MiB, ${cpus} cpu${diskMiB > 0 ? `, disk ${diskMiB} MiB` : ''}`;
 
-export const howLong = ({ seconds }: Question): string => (seconds > 0 ? formatDuration(seconds) : 'open end');
+const howLong = ({ seconds }: Question): string => (seconds > 0 ? formatDuration(seconds) : 'open end');
 
 export function requestLines({ id, question, verdict }: LeaseRequest): string[] {
   return [
