@@ -72,11 +72,12 @@ export async function runJob(images: Readonly<Record<string, ImageRef>>, options
   return run;
 }
 
-/** Everybody in the room but us; who is refused or a stranger has no capacity. */
+/** Everybody in the room but us and whoever keeps it; who is refused or a stranger has no capacity. */
 function candidates(peer: Peer): Candidate[] {
   return peer.room
     .occupants()
     .filter(({ jid }) => jid !== peer.self && welcome(peer.trust.circle.member(jid)))
+    .filter(({ capacity }) => capacity?.role !== 'host')
     .map(({ jid, nick, alive, capacity }) => ({ peer: jid, nick, alive, capacity }));
 }
 
@@ -108,7 +109,8 @@ export async function dryRun(job: Job, peer: Peer, images: Readonly<Record<strin
 }
 
 /** The plan as `--dry-run` prints it: what would run where, and a drawing of the links. */
-export function drawPlan(plan: Plan): string {
+export function drawPlan(plan: Plan, at: Pick<Peer, 'self' | 'nick' | 'room'>): string {
+  const nicks = new Map([[at.self, at.nick], ...at.room.occupants().map(({ jid, nick }) => [jid, nick] as const)]);
   const { subnet, mtu, topology } = plan.lan;
   const rows = plan.guests.map(({ name, role, mac, address, memoryMiB, image, peer }) =>
     [
@@ -118,7 +120,7 @@ export function drawPlan(plan: Plan): string {
       address.padEnd(13),
       `${memoryMiB} MiB`.padEnd(9),
       `${image.name}@${image.hash.slice(0, 12)}`,
-      peer,
+      nicks.get(peer) ?? peer,
     ].join('  '),
   );
   return [

@@ -28,7 +28,7 @@ export async function run(context: CommandContext): Promise<number> {
   const imagesAt = performance.now();
   if (context.values['dry-run']) {
     const plan = await dryRun(job, peer, images);
-    context.stdout(context.json ? `${JSON.stringify({ ok: true, plan })}\n` : clean(drawPlan(plan)));
+    context.stdout(context.json ? `${JSON.stringify({ ok: true, plan })}\n` : clean(drawPlan(plan, peer)));
     return 0;
   }
 
