@@ -199,7 +199,11 @@ function hostApi(host: {
   const { name, desk, circle, room, startedAt } = host;
   const { invite, invitations, revoke, ban, unban } = desk;
   return {
-    ...{ invite, invitations, revoke, ban, unban },
+    invite,
+    invitations,
+    revoke,
+    ban,
+    unban,
     status: async () => ({
       peer: {
         name,

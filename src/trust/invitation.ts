@@ -35,19 +35,22 @@ const PREFIX = 'kith:';
 const MAX_LINE = 4096;
 const HINT = 'ask your friend to send it again';
 
+/** In this order, without their names: so the QR code fits a terminal of 80 columns. */
+const FIELDS: readonly (keyof Invitation)[] = [
+  ...(['version', 'host', 'port', 'domain', 'fingerprint', 'room', 'token', 'bytesPerSecond'] as const),
+  ...(['inviter', 'nick', 'expires', 'uses'] as const),
+];
+
 const text = (maxLength: number) => ({ type: 'string', minLength: 1, maxLength });
 const parseValues = parser<readonly unknown[]>('the invitation', 'invitation.damaged', {
   type: 'array',
-  minItems: 12,
-  maxItems: 12,
+  minItems: FIELDS.length,
+  maxItems: FIELDS.length,
 });
 const parseBody = parser<Invitation>('the invitation', 'invitation.damaged', {
   type: 'object',
   additionalProperties: false,
-  required: [
-    ...['version', 'host', 'port', 'domain', 'fingerprint', 'room', 'token', 'bytesPerSecond'],
-    ...['inviter', 'nick', 'expires', 'uses'],
-  ],
+  required: [...FIELDS],
   properties: {
     version: { const: 2 },
     host: text(255),
@@ -63,12 +66,6 @@ const parseBody = parser<Invitation>('the invitation', 'invitation.damaged', {
     uses: { type: 'integer', minimum: 1, maximum: 1_000_000 },
   },
 });
-
-/** In this order, without their names: so the QR code fits a terminal of 80 columns. */
-const FIELDS: readonly (keyof Invitation)[] = [
-  ...(['version', 'host', 'port', 'domain', 'fingerprint', 'room', 'token', 'bytesPerSecond'] as const),
-  ...(['inviter', 'nick', 'expires', 'uses'] as const),
-];
 
 /** `device` must be the inviter's. */
 export function encodeInvitation(device: Device, body: Omit<Invitation, 'version' | 'inviter'>): string {
@@ -108,7 +105,7 @@ function read(signed: string): Invitation {
 }
 
 /** Those were JSON without a signature. */
-const isVersion1 = (text: string): boolean => /^\{"version":1,/.test(text);
+const isVersion1 = (text: string): boolean => text.startsWith('{"version":1,');
 
 const notOne = () =>
   new KithError({

@@ -70,7 +70,7 @@ test('nothing cut off, doubled or put in between passes', () => {
 
 test('what somebody else signed in her name, or for another purpose, is damaged', () => {
   const mallory = device();
-  const inHerName = encodeInvitation({ key: ann.key, sign: mallory.sign }, body);
+  const inHerName = encodeInvitation({ key: ann.key, sign: (bytes) => mallory.sign(bytes) }, body);
   expect(outcome(inHerName)).toBe('invitation.damaged');
   const signed = Buffer.from(line.slice(5), 'base64url').toString();
   const text = signed.slice(87);
