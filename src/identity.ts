@@ -57,7 +57,7 @@ export async function verificationOf(
   const contacts = await openContacts(paths.state);
   if (!isSoundKey(peer.key)) throw new TypeError('that is no key');
   return {
-    words: wordsOf(own, peer.key),
+    words: await wordsOf(own, peer.key),
     fingerprint: fingerprintOf(peer.key),
     replaces:
       peer.refused && contacts.byDevice(peer.key) === undefined
