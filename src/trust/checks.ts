@@ -9,10 +9,12 @@ export interface HelloFacts {
   /** Full JID that the room names. */
   readonly jid: string;
   readonly room: string;
-  /** What that very JID said before. */
+  /** What that very JID said before, though it may have left since. */
   readonly before: { readonly device: string; readonly session: string; readonly counter: number } | undefined;
+  /** It has moved on from this session. */
+  readonly over: boolean;
   readonly banned: boolean;
-  /** Its account is known with other keys, this one is not pinned, and none of those vouches for it. */
+  /** Its account is known with other keys, this one is not pinned for it, and none of those vouches for it. */
   readonly newKey: boolean;
 }
 
@@ -50,6 +52,7 @@ export const HELLO_CHECKS: Checks<HelloFacts> = {
       before === undefined || before.session !== hello.session || hello.counter >= before.counter,
       'its hello is older than one that we have',
     ),
+  session: ({ over }) => unless(!over, 'its hello is from a session that is over'),
   banned: ({ banned }) => unless(!banned, 'it was banned from this room'),
   newKey: ({ newKey }) => unless(!newKey, 'its key is not the one that we know this friend by'),
 };

@@ -1,36 +1,21 @@
 /** The circle of a room: whom we know there and why, and the envelopes that go between us. Nothing here believes the server. */
-import { randomBytes } from 'node:crypto';
-import { describeError, KithError } from '../base/errors.ts';
+import { describeError } from '../base/errors.ts';
 import { silentLog, type Log } from '../base/log.ts';
 import type { Capacity } from '../protocol/capacity.ts';
-import { createBoxKey, openBox, sealBox, type BoxKey } from './box.ts';
-import { ENVELOPE_CHECKS, firstRefusal, HELLO_CHECKS, MAX_SKEW_MS, type Checks } from './checks.ts';
+import { openBox, sealBox, type BoxKey } from './box.ts';
+import { ENVELOPE_CHECKS, firstRefusal, HELLO_CHECKS, type Checks } from './checks.ts';
 import type { EnvelopeFacts, HelloFacts } from './checks.ts';
-import { CounterWindow } from './counters.ts';
-import type { Contacts, Pin } from './contacts.ts';
+import type { Contacts } from './contacts.ts';
 import { fingerprintOf, type Device } from './device.ts';
 import { boxInfo, idOf, readEnvelope, signEnvelope, type Envelope } from './envelope.ts';
 import { readHello, signHello, type Hello } from './hello.ts';
-import { notMember, openBans, openCertificate, openVouch } from './membership.ts';
+import { createHistories } from './history.ts';
+import { epochIn, openBans, readBans } from './membership.ts';
+import { openOwnKeys } from './own-keys.ts';
+import { refused, unknown } from './refusals.ts';
+import { openPapers, type Member, type Trust } from './standing.ts';
 
-/** `self`: another process of this very device. `stranger`: here without a certificate in a room that gives them. */
-export type Trust = 'self' | Pin | 'stranger';
-
-export interface Member {
-  /** Full JID. */
-  readonly jid: string;
-  readonly account: string;
-  readonly nick: string;
-  /** Public key. */
-  readonly device: string;
-  /** Public key for what is sealed. */
-  readonly box: string;
-  readonly session: string;
-  readonly trust: Trust;
-  /** What made us trust it, in words. */
-  readonly because: string;
-  readonly capacity: Capacity;
-}
+export type { Member, Trust };
 
 export interface CircleOptions {
   readonly device: Device;
@@ -53,14 +38,8 @@ export interface CircleOptions {
   readonly envelopeChecks?: Checks<EnvelopeFacts>;
 }
 
-export interface Opened {
-  readonly purpose: string;
-  readonly text: string;
-  readonly id: string;
-}
-
 export interface CircleEvents {
-  /** Somebody's standing changed without a new presence: approved, banned. */
+  /** Somebody's standing changed without a new presence: approved, banned, certificate over. */
   readonly onMember?: (jid: string, member: Member | undefined) => void;
   /** A newer list of bans: keep it, tell the room. `self`: we are on it. */
   readonly onBans?: (signed: string, banned: ReadonlySet<string>, self: boolean) => void;
@@ -91,7 +70,11 @@ export interface Circle {
     re?: string,
   ): Promise<{ readonly signed: string; readonly id: string }>;
   /** Throws `trust.refused` with the reason. `re`: the id of the question that this should answer. */
-  open(from: string, signed: string, re?: string): Promise<Opened>;
+  open(
+    from: string,
+    signed: string,
+    re?: string,
+  ): Promise<{ readonly purpose: string; readonly text: string; readonly id: string }>;
   certify(certificate: string): void;
   /** Pins changed: looks at everybody anew. */
   reconsider(): void;
@@ -100,193 +83,140 @@ export interface Circle {
   listen(events: CircleEvents): () => void;
 }
 
+/** Whoever shows itself in the room. */
 interface Entry {
   member: Member | undefined;
   refusal: string | undefined;
+  /** It has signed a hello, and was refused for who it is. */
+  refusedKey: string | undefined;
   hello: Hello;
   nick: string;
   signed: string;
   /** Of the list of bans that it has shown to know. */
   epoch: number;
-  readonly counters: Map<string, CounterWindow>;
-  /** Newest last; the one before is taken for a while, because messages are under way. */
-  sessions: { readonly session: string; readonly until: number }[];
+  /** When its certificate is over, and it has to be looked at anew. */
+  until: number;
   /** Answers and questions are opened in the order of their arrival. */
   opening: Promise<unknown>;
 }
 
-/** More in one room is an attack; each costs some kilobytes. */
-const MAX_PEERS = 1000;
+/** More in one room is an attack; each may cost 20 KB. */
+const MAX_PEERS = 500;
 /** After a change of keys, messages for the old ones are taken this long: one full queue at a server's stock rate. */
 const GRACE_MS = 60_000;
 
 export async function openCircle(options: CircleOptions): Promise<Circle> {
   const { device, contacts, room, self, inviter, now = Date.now, log = silentLog } = options;
-  const helloChecks = options.helloChecks ?? HELLO_CHECKS;
-  const envelopeChecks = options.envelopeChecks ?? ENVELOPE_CHECKS;
+  const { helloChecks = HELLO_CHECKS, envelopeChecks = ENVELOPE_CHECKS } = options;
   const entries = new Map<string, Entry>();
+  const histories = createHistories((jid) => entries.has(jid));
   const listeners = new Set<CircleEvents>();
-  const own: { session: string; box: BoxKey; until: number }[] = [];
+  const own = await openOwnKeys({ now, graceMs: GRACE_MS });
   let counter = 0;
   let certificate = options.certificate;
   let bansText: string | undefined;
   let epoch = 0;
   let banned: ReadonlySet<string> = new Set();
+  const isBanned = (key: string) => banned.has(key);
+  const papers = openPapers({ device: device.key, contacts, room, inviter, isBanned, now });
 
   const bare = (jid: string) => jid.split('/', 1)[0] ?? jid;
-  const current = () => own.at(-1)!;
-
-  const rotate = async () => {
-    const fresh = { session: randomBytes(16).toString('base64url'), box: await createBoxKey(), until: Infinity };
-    const last = own.at(-1);
-    if (last) last.until = now() + GRACE_MS;
-    own.push(fresh);
-  };
-  const ownSessions = () => {
-    while (own.length > 1 && own[0]!.until < now()) own.shift();
-    return own.map(({ session }) => session);
-  };
-
-  /** Is this device vouched for by one that we know, and whom? */
-  const voucher = (hello: Hello): string | undefined => {
-    if (hello.vouch === undefined) return undefined;
-    try {
-      const { device: vouched, by } = openVouch(hello.vouch);
-      const known = contacts.byDevice(by);
-      const strong = known !== undefined && (known.pin === 'verified' || known.pin === 'invited');
-      return vouched === hello.device && strong && !banned.has(by) ? by : undefined;
-    } catch {
-      return undefined;
-    }
-  };
-
-  const certified = (hello: Hello, account: string): string | undefined => {
-    if (hello.certificate === undefined || inviter === undefined) return 'it has no certificate';
-    try {
-      const proof = openCertificate(hello.certificate);
-      if (proof.by !== inviter) return 'its certificate is not from whoever invites into this room';
-      return notMember(proof, { room, device: hello.device, account, now: now(), skewMs: MAX_SKEW_MS });
-    } catch (error) {
-      return describeError(error);
-    }
-  };
-
-  /** How far we trust it, and what pins it. Called for those that passed all checks. */
-  const standing = (hello: Hello, account: string, nick: string): Pick<Member, 'trust' | 'because'> => {
-    if (hello.device === device.key) return { trust: 'self', because: 'the key of this device' };
-    const by = voucher(hello);
-    const why = certified(hello, account);
-    const pin = (kind: Pin, because: string) =>
-      contacts.pin({ device: hello.device, account, nick, pin: kind, because: because.slice(0, 200) });
-    if (hello.device === inviter) pin('invited', 'it invited us into this room');
-    else if (why === undefined)
-      pin('invited', `certificate of ${inviter === device.key ? 'this device' : short(inviter ?? '')}`);
-    else if (by !== undefined) pin('vouched', `by ${contacts.byDevice(by)?.nick ?? short(by)}`);
-    else if (inviter === undefined) pin('first-sight', 'the first key under this account');
-    const contact = contacts.byDevice(hello.device);
-    if (contact) return { trust: contact.pin, because: contact.because };
-    return { trust: 'stranger', because: why ?? 'nobody invited it' };
-  };
 
   const judge = (jid: string, entry: Entry | undefined, signed: string, hello: Hello, nick: string): void => {
     const account = bare(jid);
     const others = contacts.byAccount(account).filter((contact) => contact.device !== hello.device);
+    const known = histories.find(jid, entry?.member?.device ?? hello.device);
     const refusal = firstRefusal(helloChecks, {
       signed,
       hello,
       jid,
       room,
-      before: entry && {
-        device: entry.hello.device,
-        session: entry.hello.session,
-        counter: entry.hello.counter,
-      },
+      before: known,
+      over: known?.isOver(hello.session) ?? false,
       banned: banned.has(hello.device),
       newKey:
         others.length > 0 &&
         hello.device !== device.key &&
-        contacts.byDevice(hello.device) === undefined &&
-        voucher(hello) === undefined,
+        contacts.of(hello.device, account) === undefined &&
+        papers.voucher(hello, account) === undefined,
     });
-    const next: Entry = entry ?? {
-      member: undefined,
-      refusal: undefined,
-      hello,
-      nick,
-      signed,
-      epoch: 0,
-      counters: new Map(),
-      sessions: [],
-      opening: Promise.resolve(),
-    };
+    const presence = { hello, nick, signed };
     if (refusal) {
       // What we believed stays: whoever forges a presence in somebody's name must not throw him out.
-      if (entry?.member && refusal.check !== 'banned')
-        return void log.warn('hello refused', { jid, reason: refusal.why });
-      next.member = undefined;
-      next.refusal = refusal.why;
-      next.hello = hello;
-      next.signed = signed;
-      next.nick = nick;
-      log.warn('peer refused', { jid, reason: refusal.why });
-    } else {
-      if (next.sessions.at(-1)?.session !== hello.session) {
-        next.sessions = [
-          ...next.sessions.slice(-1).map(({ session }) => ({ session, until: now() + GRACE_MS })),
-          { session: hello.session, until: Infinity },
-        ];
-      }
-      const { box, session, capacity } = hello;
-      next.refusal = undefined;
-      Object.assign(next, { hello, nick, signed, epoch: epochOf(hello) });
-      const { trust, because } = standing(hello, account, nick);
-      next.member = { jid, account, nick, device: hello.device, box, session, capacity, trust, because };
+      const stays = entry?.member !== undefined && entry.signed !== signed && refusal.check !== 'banned';
+      if (stays || entry?.refusal !== refusal.why) log.warn('hello refused', { jid, reason: refusal.why });
+      if (stays) return;
+      // Of those only it is known that they have signed it.
+      const refusedKey = ['newKey', 'banned'].includes(refusal.check) ? hello.device : undefined;
+      const nobody = { member: undefined, refusal: refusal.why, refusedKey, epoch: 0, until: Infinity };
+      return keep(jid, entry, { ...presence, ...nobody });
     }
-    if (!entry && entries.size >= MAX_PEERS) return;
-    entries.set(jid, next);
+    const { box, session, capacity } = hello;
+    const { trust, because, until } = papers.standing(hello, account, nick);
+    const member = { jid, account, nick, device: hello.device, box, session, capacity, trust, because };
+    const knows = epochIn(hello.bans, room, inviter);
+    keep(jid, entry, { ...presence, member, refusal: undefined, refusedKey: undefined, epoch: knows, until });
+    histories.open(jid, hello.device).said(session, hello.counter, now() + GRACE_MS);
   };
 
-  const lookAgain = () => {
-    for (const [jid, entry] of entries) {
-      const before = entry.member;
-      judge(jid, entry, entry.signed, entry.hello, entry.nick);
-      const after = entries.get(jid)?.member;
-      if (before?.trust === after?.trust) continue;
-      for (const { onMember } of listeners) onMember?.(jid, after);
+  /** Strangers make room for members, and nobody for strangers. */
+  const keep = (jid: string, entry: Entry | undefined, next: Omit<Entry, 'opening'>): void => {
+    if (entry) return void Object.assign(entry, next);
+    if (entries.size >= MAX_PEERS) {
+      const isOutside = ({ member }: Pick<Entry, 'member'>) => (member?.trust ?? 'stranger') === 'stranger';
+      const [outsider] = [...entries].find(([, other]) => isOutside(other)) ?? [];
+      if (outsider === undefined || isOutside(next)) return;
+      entries.delete(outsider);
+    }
+    entries.set(jid, { ...next, opening: Promise.resolve() });
+  };
+
+  /** What was true when it came may be true no more. */
+  const lookAgain = (jid: string, entry: Entry): void => {
+    const before = entry.member;
+    judge(jid, entry, entry.signed, entry.hello, entry.nick);
+    const after = entry.member;
+    if (before?.trust !== after?.trust) tell(({ onMember }) => onMember?.(jid, after));
+  };
+
+  const reconsider = (): void => {
+    for (const [jid, entry] of entries) lookAgain(jid, entry);
+  };
+
+  const tell = (say: (events: CircleEvents) => void): void => {
+    for (const events of listeners) {
+      try {
+        say(events);
+      } catch (error) {
+        log.error('circle listener failed', { reason: describeError(error) });
+      }
     }
   };
 
   const adoptBans = async (signed: string): Promise<boolean> => {
-    const list = openBans(signed);
+    const list = readBans(signed);
     if (list.room !== room || list.by !== inviter || list.epoch <= epoch) return false;
+    openBans(signed);
     ({ epoch } = list);
     bansText = signed;
     banned = new Set(list.banned);
-    for (const out of banned) contacts.unpin(out);
-    await rotate(); // who was thrown out may still listen: nothing is sealed for keys of his time
+    for (const key of papers.fallen()) contacts.unpin(key);
     log.warn('list of bans', { epoch, banned: banned.size });
-    lookAgain();
-    for (const { onBans } of listeners) onBans?.(signed, banned, banned.has(device.key));
+    reconsider();
+    await own.rotate(); // who was thrown out may still listen: nothing is sealed for keys of his time
+    if (bansText === signed) tell(({ onBans }) => onBans?.(signed, banned, banned.has(device.key)));
     return true;
   };
 
   const takeBans = async (signed: string | undefined, from: string): Promise<void> => {
-    if (signed === undefined || signed === bansText) return;
+    if (signed === undefined || signed === bansText || inviter === undefined) return;
     await adoptBans(signed).catch((error: unknown) =>
       log.warn('list of bans refused', { from, reason: describeError(error) }),
     );
   };
 
-  const epochOf = (hello: Hello): number => {
-    try {
-      return hello.bans === undefined ? 0 : openBans(hello.bans).epoch;
-    } catch {
-      return 0;
-    }
-  };
-
-  await rotate();
-  if (options.bans !== undefined) await takeBans(options.bans, 'ourselves');
+  // Fails closed: without its list of bans this home would let everybody in again.
+  if (options.bans !== undefined) await adoptBans(options.bans);
 
   const circle: Circle = {
     fingerprint: fingerprintOf(device.key),
@@ -297,10 +227,10 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
       return certificate;
     },
     get boxKey() {
-      return current().box;
+      return own.current.box;
     },
     hello(capacity) {
-      const { session, box } = current();
+      const { session, box } = own.current;
       return signHello(device, {
         room,
         jid: self(),
@@ -324,17 +254,21 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
       }
       return entries.get(jid)?.member;
     },
-    leave: (jid) => void entries.delete(jid),
+    leave(jid) {
+      histories.find(jid, entries.get(jid)?.member?.device ?? '')?.left();
+      entries.delete(jid);
+    },
     member: (jid) => entries.get(jid)?.member,
     get members() {
       return [...entries.values()].flatMap(({ member }) => (member ? [member] : []));
     },
     refusal: (jid) => entries.get(jid)?.refusal,
-    refusedKey: (jid) => (entries.get(jid)?.refusal === undefined ? undefined : entries.get(jid)?.hello.device),
+    refusedKey: (jid) => entries.get(jid)?.refusedKey,
     async seal(to, purpose, text, re) {
       const entry = entries.get(to);
+      if (entry && entry.until < now()) lookAgain(to, entry);
       if (!entry?.member) throw unknown(to, entry?.refusal);
-      const { session } = current();
+      const { session } = own.current;
       const head = {
         room,
         from: self(),
@@ -358,34 +292,40 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
       // Signed by whoever threw somebody out, so it may be believed before the rest is.
       if (envelope.bans !== undefined) await takeBans(envelope.bans, from);
       const entry = entries.get(from);
+      if (entry && entry.until < now()) lookAgain(from, entry);
       if (!entry?.member) throw unknown(from, entry?.refusal);
-      const window = windowOf(entry, envelope.fromSession);
+      const { device: sender } = entry.member;
+      const history = histories.open(entry.member.jid, sender);
+      const window = history.window(envelope.fromSession);
       const refusal = firstRefusal(envelopeChecks, {
         signed,
         envelope,
         from,
         room,
-        self: { jid: self(), sessions: ownSessions() },
+        self: { jid: self(), sessions: own.sessions() },
         sender: {
-          device: entry.member.device,
-          sessions: entry.sessions.filter(({ until }) => until >= now()).map(({ session }) => session),
+          device: sender,
+          sessions: history.sessions.filter(({ until }) => until >= now()).map(({ session }) => session),
         },
         banned: banned.has(entry.member.device),
         now: now(),
         re,
-        freshCounter: window.fresh(envelope.counter),
+        freshCounter: window.fresh(envelope.counter) && envelope.time > window.floor,
       });
       if (refusal) throw refused(from, refusal.why);
       window.take(envelope.counter);
-      const { device: sender } = entry.member;
+      history.took(envelope.time);
       const opened = entry.opening.then(() => unseal(envelope, sender));
       entry.opening = opened.catch(() => {});
-      return { purpose: envelope.purpose, text: await opened, id: idOf(signed) };
+      const before = epoch;
+      const text = await opened;
+      if (epoch !== before && banned.has(sender)) throw refused(from, 'its sender was banned while it was opened');
+      return { purpose: envelope.purpose, text, id: idOf(signed) };
     },
     certify(signed) {
       certificate = signed;
     },
-    reconsider: lookAgain,
+    reconsider,
     adoptBans,
     listen(events) {
       listeners.add(events);
@@ -394,7 +334,7 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
   };
 
   async function unseal(envelope: Envelope, sender: string): Promise<string> {
-    const keys = own.find(({ session }) => session === envelope.toSession) ?? current();
+    const keys = own.find(envelope.toSession) ?? own.current;
     try {
       return await openBox(keys.box, boxInfo(envelope, sender), envelope);
     } catch {
@@ -402,30 +342,5 @@ export async function openCircle(options: CircleOptions): Promise<Circle> {
     }
   }
 
-  // A moment of the clock is all that keeps old windows; the counters of a dead session are refused by `senderSession`.
-  function windowOf(entry: Entry, session: string): CounterWindow {
-    const known = entry.counters.get(session);
-    if (known) return known;
-    const fresh = new CounterWindow();
-    if (!entry.sessions.some((each) => each.session === session)) return fresh;
-    entry.counters.set(session, fresh);
-    for (const old of entry.counters.keys())
-      if (!entry.sessions.some((each) => each.session === old)) entry.counters.delete(old);
-    return fresh;
-  }
-
   return circle;
 }
-
-const short = (key: string): string => fingerprintOf(key).slice(0, 9);
-
-const refused = (from: string, why: string) =>
-  new KithError({ code: 'trust.refused', message: `a message of ${from} is refused: ${why}`, retry: 'never' });
-
-const unknown = (jid: string, refusal: string | undefined) =>
-  new KithError({
-    code: 'trust.unknown-peer',
-    message: refusal === undefined ? `${jid} has not shown who it is` : `${jid} is refused: ${refusal}`,
-    hint: refusal === undefined ? 'is it in the room?' : 'kith verify shows both keys and lets you approve a new one',
-    retry: 'later',
-  });

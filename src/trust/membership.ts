@@ -74,6 +74,21 @@ export const signBans = (device: Device, body: Omit<Bans, 'by'>): string =>
 export const signVouch = (device: Device, other: string): string =>
   signText(device, 'vouch', asciiJson({ device: other, by: device.key }));
 
+/** Well formed, perhaps forged: to see cheaply whether it is worth a verification. */
+export const readBans = (signed: string): Bans =>
+  parseBans(parseJson('statement', 'trust.bans', unverifiedText(signed), MAX_STATEMENT_BYTES));
+
+/** Which list of bans somebody claims to know: whoever claims one that he does not know is not told of ours. */
+export function epochIn(signed: string | undefined, room: string, inviter: string | undefined): number {
+  if (signed === undefined) return 0;
+  try {
+    const list = readBans(signed);
+    return list.room === room && list.by === inviter ? list.epoch : 0;
+  } catch {
+    return 0;
+  }
+}
+
 /** Throws a KithError unless it is well formed and signed by the key that it names; whether that key counts is the reader's affair. */
 export const openCertificate = (signed: string): Certificate => open('member', parseCertificate, signed);
 export const openBans = (signed: string): Bans => open('bans', parseBans, signed);

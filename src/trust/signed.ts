@@ -12,6 +12,7 @@ const SIGNATURE_LENGTH = 86;
 
 const toSign = (domain: Domain, text: string): Buffer => Buffer.from(`kith:0 ${domain}\n${text}`);
 
+/** `text` is well-formed Unicode. */
 export function signText(device: Device, domain: Domain, text: string): string {
   return `${Buffer.from(device.sign(toSign(domain, text))).toString('base64url')}.${text}`;
 }
@@ -25,9 +26,11 @@ export function unverifiedText(signed: string): string {
 export function isSignedBy(key: string, domain: Domain, signed: string): boolean {
   const signature = signed.slice(0, SIGNATURE_LENGTH);
   if (!SIGNATURE.test(signature) || signed[SIGNATURE_LENGTH] !== '.') return false;
+  const text = unverifiedText(signed);
   const known = publicKey(key);
-  if (!known) return false;
-  return verify(null, toSign(domain, unverifiedText(signed)), known, Buffer.from(signature, 'base64url'));
+  // Half a surrogate pair has the bytes of U+FFFD: two texts would have one signature.
+  if (!known || !text.isWellFormed()) return false;
+  return verify(null, toSign(domain, text), known, Buffer.from(signature, 'base64url'));
 }
 
 /** Parsed keys of the last senders: parsing costs half as much as a verification. */

@@ -4,8 +4,11 @@ import type { Guard } from '../harness/evil-guards.ts';
 const scram = 'src/xmpp/scram.ts';
 const mailbox = 'src/xmpp/mailbox.ts';
 const signed = 'src/trust/signed.ts';
+const peer = 'src/peer.ts';
+const worker = 'src/job/worker.ts';
 const membership = 'src/trust/membership.ts';
 const circle = 'src/trust/circle.ts';
+const standing = 'src/trust/standing.ts';
 const checks = 'src/trust/checks.ts';
 const tls = 'src/xmpp/tls-socket.ts';
 
@@ -92,6 +95,12 @@ export const guards = {
     find: 'sealBox(entry.member.box, boxInfo(head, device.key), text)',
     off: "{ enc: 'A'.repeat(43), box: Buffer.from(text).toString('base64') }",
   },
+  // Before the guards inside it.
+  'box.open': {
+    file: circle,
+    find: 'openBox(keys.box, boxInfo(envelope, sender), envelope)',
+    off: "Buffer.from(envelope.box, 'base64').toString()",
+  },
   'box.key': { file: circle, find: 'keys.box', off: 'globalThis.kithBox ?? keys.box' },
   'box.info': {
     file: circle,
@@ -122,7 +131,7 @@ export const guards = {
   'envelope.banned': { file: circle, find: 'banned.has(entry.member.device)', off: 'false' },
   'circle.unknown': { file: circle, find: 'entries.get(from)', off: '[...entries.values()][0]', times: 2 },
   'schema.capacity': { file: 'src/trust/hello.ts', find: 'parseCapacity(hello.capacity)', off: 'hello.capacity' },
-  'certificate.inviter': { file: circle, find: 'proof.by !== inviter', off: 'false' },
+  'certificate.inviter': { file: standing, find: 'proof.by !== inviter', off: 'false' },
   'certificate.room': { file: membership, find: 'certificate.room !== facts.room', off: 'false' },
   'certificate.device': { file: membership, find: 'certificate.device !== facts.device', off: 'false' },
   'certificate.account': { file: membership, find: 'certificate.account !== facts.account', off: 'false' },
@@ -130,7 +139,7 @@ export const guards = {
   'certificate.since': { file: membership, find: 'certificate.since > facts.now + facts.skewMs', off: 'false' },
   'statement.signature': { file: membership, find: 'isSignedBy(body.by, domain, signed)', off: 'true' },
   'vouch.strong': {
-    file: circle,
+    file: standing,
     find: "known !== undefined && (known.pin === 'verified' || known.pin === 'invited')",
     off: 'true',
   },
@@ -138,7 +147,34 @@ export const guards = {
   'bans.room': { file: circle, find: 'list.room !== room', off: 'false' },
   'bans.epoch': { file: circle, find: 'list.epoch <= epoch', off: 'false' },
   'bans.spread': { file: circle, find: 'bansText !== undefined && entry.epoch < epoch', off: 'false' },
-  'ban.rotate': { file: circle, find: 'createBoxKey()', off: 'own.at(-1)?.box ?? createBoxKey()' },
+  'ban.rotate': { file: 'src/trust/own-keys.ts', find: 'createBoxKey()', off: 'kept.at(-1)?.box ?? createBoxKey()' },
+
+  'peer.stranger': { file: 'src/peer-trust.ts', find: "member?.trust === 'stranger'", off: 'false' },
+  'peer.mayAsk': { file: peer, find: "options.role !== 'initiator' && isOccupant(from)", off: 'true' },
+  'peer.signal': {
+    file: peer,
+    find: '!worker.knows(from) && !isMember && !(worker.expecting && inRoom)',
+    off: 'false',
+  },
+  'peer.image': { file: peer, find: '!job || !isMember || request.job !== job.id', off: 'false' },
+  'peer.dismiss': { file: peer, find: 'banned.has(deviceOf(jid))', off: 'false' },
+  'policy.memory': { file: 'src/job/policy-caps.ts', find: 'memoryMiB > most - inUse.memoryMiB', off: 'false' },
+  'lease.holder': { file: 'src/job/lease.ts', find: 'entry?.lease.holder !== holder', off: '!entry' },
+  'plan.resources': {
+    file: worker,
+    find: 'guest.memoryMiB > terms.memoryMiB || guest.cpus > terms.cpus',
+    off: 'false',
+  },
+  'plan.image': { file: worker, find: 'guest.image.hash !== terms.imageHash', off: 'false' },
+  'plan.job': { file: worker, find: 'plan.job.id !== terms.job || plan.job.initiator !== from', off: 'false' },
+  'plan.revision': { file: worker, find: 'plan.job.revision > now.plan.job.revision', off: 'true' },
+  'plan.place': { file: worker, find: 'guest.node !== now.guest.node || guest.mac !== now.guest.mac', off: 'false' },
+  'plan.self': {
+    file: 'src/job/hosting.ts',
+    find: 'plan.guests.find(({ peer }) => peer === self)',
+    off: 'plan.guests[0]',
+  },
+  'plan.rules': { file: worker, find: 'parsePlan(request.plan)', off: 'request.plan' },
 } as const satisfies Record<string, Guard>;
 
 export type GuardName = keyof typeof guards;
