@@ -69,18 +69,18 @@ async function change(
     throw new KithError({ code: 'cli.usage', message: 'a name and a value are needed', hint: example });
   const path = policyPath(context.paths);
   await write(path, key, value);
-  const peers = await tellPeers(context);
+  const peers = await tellPeers(context, path);
   if (context.json) context.stdout(`${JSON.stringify({ ok: true, path, key, value, peers })}\n`);
   else context.stdout(`${key} ${value}${peers.length > 0 ? `, in force at ${peers.join(', ')}` : ''}\n`);
 }
 
 /** They watch the file; but whoever changed it wants to know that it is in force. */
-async function tellPeers({ paths, signal }: CommandContext): Promise<string[]> {
+async function tellPeers({ paths, signal }: CommandContext, path: string): Promise<string[]> {
   const told = (await findPeers(paths.runtime, { signal })).map(async ({ name }) => {
     try {
       await using peer = await connectControl(socketOf(paths.runtime, name), { signal });
-      await peer.policyChanged();
-      return [name];
+      const view = await peer.policyChanged();
+      return view.path === path ? [name] : []; // one may have been started with another configuration
     } catch {
       signal.throwIfAborted();
       return []; // it goes, or is of an older version: then it reads the file at its next start

@@ -218,6 +218,17 @@ describe('a job', () => {
     await job.result;
   });
 
+  test('says how long and how much disk it wants, and owners who give less are not its hosts', async () => {
+    const room = new FakeRoom();
+    room.add('a@x/1', testConsent({ file: { caps: { seconds: 60 } } }));
+    room.add('b@x/1', testConsent({ file: { caps: { diskMiB: 100 } } }));
+    const host = room.add('c@x/1', testConsent({ file: { caps: { seconds: 90, diskMiB: 500 } } }));
+    await using job = room.start({ seconds: 90, worker: { diskMiB: 500 }, run: async ({ lan }) => lan.ready() });
+    await job.result;
+    expect(job.places.map(({ peer }) => peer)).toEqual(['boss@x/1', 'c@x/1']);
+    expect(host.worker.desk.decided[0]?.question).toMatchObject({ seconds: 90, diskMiB: 500 });
+  });
+
   test('asks a peer again that was full, once it announces another capacity', async () => {
     const room = new FakeRoom();
     room.add('a@x/1', testConsent({ limits: { memoryMiB: 10 } }));
