@@ -60,11 +60,17 @@ export const isQuestion =
   ({ client, direction, stanza }: Traffic): boolean =>
     client === from.jid && direction === 'toServer' && stanza.attrs['to'] === to.jid && stanza.attrs['type'] === 'set';
 
+/** What of a peer or friend a forger looks at, all of it public. */
+export type Known = Pick<Friend, 'jid' | 'circle'> & {
+  readonly device: Pick<Device, 'key'>;
+  readonly room: Pick<Friend['room'], 'jid'>;
+};
+
 /** As from the sender in all but the signature: everything else is public or known to whoever carries the messages. */
 export async function forge(
   by: Device,
-  from: Friend,
-  to: Friend,
+  from: Known,
+  to: Known,
   purpose: string,
   text: string,
   more: Partial<Envelope> = {},
@@ -82,7 +88,7 @@ export async function forge(
     ...more,
   };
   const sealed = await sealBox(to.circle.boxKey.key, boxInfo(head, from.device.key), text);
-  return signEnvelope(by, { ...head, ...sealed });
+  return signEnvelope(by, { ...head, ...sealed, ...more });
 }
 
 export const forgeRequest = (by: Device, from: Friend, to: Friend, message: RequestOf<RequestKind>): Promise<string> =>

@@ -93,7 +93,7 @@ export const guards = {
   'box.seal': {
     file: circle,
     find: 'sealBox(entry.member.box, boxInfo(head, device.key), text)',
-    off: "{ enc: 'A'.repeat(43), box: Buffer.from(text).toString('base64') }",
+    off: "{ enc: 'A'.repeat(43), box: Buffer.from(text.padEnd(24)).toString('base64') }",
   },
   // Before the guards inside it.
   'box.open': {
