@@ -56,16 +56,11 @@ export function introductionsOf(circle: Circle): Introductions {
   };
 }
 
-/** For the owner's policy. Who holds a lease and is away for a moment is known by the contacts; of whom nothing is known is new to us. */
-export function whoIs({ circle, contacts }: PeerTrust, jid: string): Who {
-  const account = jid.split('/', 1)[0] ?? jid;
-  const member = circle.member(jid);
-  if (member && member.trust !== 'stranger')
-    return { account, device: fingerprintOf(member.device), trust: member.trust };
-  const [contact] = contacts.byAccount(account);
-  return contact
-    ? { account, device: fingerprintOf(contact.device), trust: contact.pin }
-    : { account, trust: 'first-sight' };
+/** For the owner's policy: only what this very peer has proven in its hello. */
+export function whoIs({ circle }: PeerTrust, jid: string): Who | undefined {
+  const member = welcome(circle.member(jid));
+  if (!member || member.trust === 'stranger') return undefined;
+  return { account: member.account, device: fingerprintOf(member.device), trust: member.trust };
 }
 
 /** A certificate that lives for less than half of its time is due for a new one. */

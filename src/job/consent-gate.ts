@@ -10,8 +10,11 @@ import { decide, type LeaseQuestion, type Policy, type Use, type Verdict, type W
 export interface ConsentDeps {
   /** As it is in force now. */
   readonly policy: () => Policy;
-  /** Who is behind a full JID, by their device key. Never throws; asked again whenever leases are judged anew. */
-  readonly whoIs: (jid: string) => Who;
+  /**
+   * Who is behind a full JID, by their device key; undefined while they are not in the room. Never throws; asked again whenever
+   * leases are judged anew.
+   */
+  readonly whoIs: (jid: string) => Who | undefined;
   /** Was this image on this machine before? */
   readonly imageSeen: (hash: string) => Promise<boolean>;
   /** Shows requests to a human in front of this process; `kith allow` can answer them, too. */
@@ -46,8 +49,9 @@ export function createGate(
   const { policy, wallClock, log, inUse } = deps;
   const desk = createDesk({ clock: deps.clock, wallClock, prompt: deps.prompt });
   const judge = (question: LeaseQuestion) => decide(question, policy(), wallClock(), inUse());
-  const whoIs = (from: string): Who =>
-    from === deps.self ? { account: from.split('/')[0] ?? from, trust: 'self' } : deps.whoIs(from);
+  const account = (jid: string) => jid.split('/')[0] ?? jid;
+  const whoIs = (from: string, before: Who = { account: account(from), trust: 'first-sight' }): Who =>
+    from === deps.self ? { account: account(from), trust: 'self' } : (deps.whoIs(from) ?? before);
 
   return {
     desk,
@@ -96,7 +100,8 @@ export function createGate(
     review(leases) {
       const use = { memoryMiB: 0, guests: 0 };
       return leases.flatMap((lease) => {
-        const question = { ...lease.question, who: whoIs(lease.question.from), ageSeconds: lease.ageSeconds };
+        const { from, who } = lease.question;
+        const question = { ...lease.question, who: whoIs(from, who), ageSeconds: lease.ageSeconds };
         const verdict = decide(question, policy(), wallClock(), { ...use });
         if (verdict.answer === 'no') return [{ lease, verdict }];
         use.memoryMiB += question.memoryMiB;
