@@ -17,6 +17,7 @@ import { openContacts } from './trust/contacts.ts';
 import { openDevice } from './trust/device.ts';
 import { openGate } from './trust/gate.ts';
 import { SOFTWARE } from './version.ts';
+import { openFriends } from './xmpp/friends.ts';
 import { openMailbox } from './xmpp/mailbox.ts';
 import { joinRoom, type Room } from './xmpp/room.ts';
 import { setAffiliation } from './xmpp/room-config.ts';
@@ -99,6 +100,8 @@ export async function hostRoom(options: HostOptions): Promise<Hosted> {
     bans: bans.signed,
     log,
   });
+  const isFriend = (account: string) => contacts.byAccount(account).some(({ pin }) => pin !== 'first-sight');
+  stack.use(await openFriends({ session, welcome: isFriend, signal }));
   const mailbox = openMailbox({ session, seals: circle, log });
   const host = options.address ?? server.host;
   const desk = openDesk({

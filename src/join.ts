@@ -1,6 +1,6 @@
 /** Composition root of `kith join`: from an invitation to an account, a certificate, and friends with pinned keys. */
 import { accessByInvitation, type AccessOptions } from './account.ts';
-import { errorCode, KithError } from './base/errors.ts';
+import { describeError, errorCode, KithError } from './base/errors.ts';
 import { obtainCertificate, openTrust, type PeerTrust } from './peer-trust.ts';
 import type { Capacity } from './protocol/capacity.ts';
 import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
@@ -9,9 +9,10 @@ import type { Member } from './trust/circle.ts';
 import { fingerprintOf } from './trust/device.ts';
 import { decodeInvitation, type Invitation } from './trust/invitation.ts';
 import { SOFTWARE } from './version.ts';
+import { openFriends } from './xmpp/friends.ts';
 import { openMailbox } from './xmpp/mailbox.ts';
 import { joinRoom, type Room, type RoomOptions } from './xmpp/room.ts';
-import { openSession } from './xmpp/session.ts';
+import { openSession, type Session } from './xmpp/session.ts';
 
 export interface Joined {
   readonly room: string;
@@ -33,6 +34,8 @@ export interface Joined {
 
 /** The room names everybody before it lets us in, unless the inviter is just coming back from an outage. */
 const INVITER_MS = 5000;
+/** Four messages; a server at its stock rate needs less than a second. */
+const FRIENDS_MS = 5000;
 
 /**
  * Errors: those of the line (`invitation.damaged`, `.expired`, …), of its token (`.used-up`, `.revoked`, `.unknown`), and
@@ -56,6 +59,7 @@ export async function joinByInvitation(line: string, options: AccessOptions): Pr
   if (invitation.inviter !== peer.device.key) {
     await obtainCertificate(peer, { trust, ask: (to, request) => mailbox.request(to, request, { signal }), signal });
     room.announce(); // with the certificate: now everybody knows us, before we go
+    await befriend(session, peer, invitation.inviter, options);
   }
   await rooms.makeCurrent(invitation);
   return {
@@ -65,6 +69,25 @@ export async function joinByInvitation(line: string, options: AccessOptions): Pr
     inviter: { nick: invitation.nick, device: fingerprintOf(invitation.inviter) },
     members: peer.circle.members.map(shown),
   };
+}
+
+/** For other XMPP clients; Kith itself does not need it. */
+async function befriend(
+  session: Session,
+  { circle }: PeerTrust,
+  inviter: string,
+  { log, signal }: AccessOptions,
+): Promise<void> {
+  const account = circle.members.find(({ device }) => device === inviter)?.account;
+  if (account === undefined) return;
+  try {
+    using friends = await openFriends({ session, welcome: (from) => from === account, signal });
+    const done = await friends.befriend(account, { timeoutMs: FRIENDS_MS, signal });
+    if (!done) log.info('contact lists not joined', { account });
+  } catch (error) {
+    signal.throwIfAborted();
+    log.info('contact lists not joined', { account, reason: describeError(error) });
+  }
 }
 
 async function enter(options: Omit<RoomOptions, 'introductions' | 'create'>, { circle }: PeerTrust): Promise<Room> {

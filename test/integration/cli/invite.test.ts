@@ -126,6 +126,7 @@ describe('two fresh homes and nothing but a link', () => {
       const line = `${words(ann)} ${kith} invite | ${words(ben)} ${kith} join - --nick ben --json`;
       const { exitCode, stdout, stderr } = await runCommand('sh', ['-c', line], { timeoutMs: SLOW });
       expect([exitCode, exitCode === 0 ? '' : stderr]).toEqual([0, '']);
+      expect(stderr).not.toContain('contact lists not joined');
       const device = await fingerprintOf(ben);
       expect(lastJson({ code: 0, stdout, stderr })).toMatchObject({
         room: host['room'],
