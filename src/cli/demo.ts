@@ -1,4 +1,5 @@
 /** `kith demo`: a server, an initiator and some workers as separate processes on this one machine, up to the sweep of their LAN. */
+import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -79,8 +80,11 @@ export async function run(context: CommandContext): Promise<number> {
 
   const as = (name: string, nick: string) =>
     `--name ${tag}-${name} --nick ${nick} --invitation ${invitation} --wire-address 127.0.0.1`.split(' ');
-  for (let index = 1; index <= workers; index++)
-    void kith(`friend-${index}`, 'worker', ...as(`w${index}`, `friend-${index}`));
+  for (let index = 1; index <= workers; index++) {
+    const friend = `friend-${index}`;
+    await acceptRoom(join(folder.path, friend, 'config', 'kith'));
+    void kith(friend, 'worker', ...as(`w${index}`, friend));
+  }
   const initiator = kith(
     'initiator',
     'run',
@@ -161,6 +165,12 @@ export const withoutSettings = (env: NodeJS.ProcessEnv): Record<string, string> 
         entry[1] !== undefined && (KEPT.has(entry[0]) || !entry[0].startsWith('KITH_')),
     ),
   );
+
+/** All of a demo's peers belong to its one owner, who wants it to run also where nothing but QEMU holds a guest. */
+async function acceptRoom(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeFile(join(folder, 'config.json'), '{ "accept": "room" }\n');
+}
 
 /** A real `kith` process with configuration, accounts and logs of its own; images and the runtime directory are the user's. */
 function startKith(context: CommandContext, folder: string, name: string, args: readonly string[]): Child {
