@@ -30,6 +30,8 @@ export interface FrameCipherOptions {
   readonly keyOf: (jid: string) => string | undefined;
 }
 
+type Deliver = (payload: Uint8Array) => void;
+
 interface Sending {
   readonly to: string;
   key: string;
@@ -45,15 +47,18 @@ interface Receiving {
 }
 
 interface Inbound {
-  current: Receiving | undefined;
+  /** Last opened last. An older one goes on: a server that held its first record back must not make us forget the newest. */
+  current: Receiving[];
   /** Keys of earlier wires: what was sealed under them does not come back. */
   readonly retired: Set<string>;
-  deriving: { readonly key: string; readonly waiting: [SealedFrames, (payload: Uint8Array) => void][] } | undefined;
+  deriving: { readonly key: string; readonly waiting: [SealedFrames, Deliver][] } | undefined;
 }
 
 const TAG_BYTES = 16;
 /** Payloads that wait while their key is derived, which takes a millisecond. */
 const MAX_WAITING = 32;
+/** Keys of one link that live side by side: the sender makes a new one at each ban, and what is under way is for the one before. */
+const MAX_CURRENT = 4;
 /** Wires of one link that are remembered; a link that was opened more often is opened under new box keys at its next ban or start. */
 const MAX_RETIRED = 1024;
 /** Links of all peers: 200 guests in a full mesh, twice. */
@@ -67,48 +72,52 @@ export function createFrameCipher(options: FrameCipherOptions): FrameCipher {
   let refused = 0;
 
   const info = (from: string, to: string, link: string) => asciiJson(['kith:0 frames', room, from, to, link]);
-  const nameOf = (peer: string, link: string) => asciiJson([peer, link]);
+  // Ours, too: it is part of what a key is bound to, and may change with a lost session.
+  const nameOf = (peer: string, link: string) => asciiJson([self(), peer, link]);
 
   const makeKey = (name: string, to: string, link: string, box: string): void => {
-    const making = shareSecret(ownKey(), box, info(self(), to, link)).then(
-      ({ enc, secret }) => {
-        sending.set(name, { to: box, key: enc, secret, number: 0 });
-        for (const handler of handlers) handler();
-      },
-      () => void sending.delete(name), // a key that is no point of the curve: asked again with the next frame
-    );
-    sending.set(name, making);
+    const making = async () => {
+      try {
+        const { enc, secret } = await shareSecret(ownKey(), box, info(self(), to, link));
+        touch(sending, name, { to: box, key: enc, secret, number: 0 });
+      } catch {
+        return void sending.delete(name); // a key that is no point of the curve: asked again with the next frame
+      }
+      for (const handler of handlers) count(handler);
+    };
+    touch(sending, name, making());
+  };
+
+  /** Nobody above us catches what a handler throws: whoever takes frames counts his own losses, and we those. */
+  const count = (handler: () => void): void => {
+    try {
+      handler();
+    } catch {
+      refused++;
+    }
+  };
+
+  /** The first record that opens proves that the key is the peer's. */
+  const openFrom = (inbound: Inbound, key: Receiving, sealed: SealedFrames, deliver: Deliver): void => {
+    const payload = openRecord(key, sealed);
+    if (!payload) return void refused++;
+    inbound.current = [...inbound.current.filter((other) => other !== key), key];
+    if (inbound.current.length > MAX_CURRENT) retire(inbound);
+    count(() => deliver(payload));
   };
 
   /** One at a time for each link: a server that makes up keys costs us one derivation after the other, and no memory. */
   const derive = (inbound: Inbound, from: string, link: string, key: string, box: string): void => {
-    const deriving = { key, waiting: [] as [SealedFrames, (payload: Uint8Array) => void][] };
+    const deriving = { key, waiting: [] as [SealedFrames, Deliver][] };
     inbound.deriving = deriving;
-    void receiveSecret(ownKey(), box, info(from, self(), link), key).then(
-      (secret) => {
-        inbound.deriving = undefined;
-        const fresh: Receiving = { key, secret, number: -1 };
-        for (const [sealed, deliver] of deriving.waiting) {
-          const payload = openRecord(fresh, sealed);
-          if (!payload) {
-            refused++;
-            continue;
-          }
-          if (inbound.current !== fresh) {
-            // The first record that opens proves that the key is the peer's.
-            if (inbound.current) inbound.retired.add(inbound.current.key);
-            for (const oldest of inbound.retired)
-              if (inbound.retired.size > MAX_RETIRED) inbound.retired.delete(oldest);
-            inbound.current = fresh;
-          }
-          deliver(payload);
-        }
-      },
-      () => {
-        inbound.deriving = undefined;
-        refused += deriving.waiting.length;
-      },
-    );
+    const run = async () => {
+      const secret = await receiveSecret(ownKey(), box, info(from, self(), link), key).catch(() => undefined);
+      inbound.deriving = undefined;
+      if (!secret) return void (refused += deriving.waiting.length);
+      const fresh: Receiving = { key, secret, number: -1 };
+      for (const [sealed, deliver] of deriving.waiting) openFrom(inbound, fresh, sealed, deliver);
+    };
+    void run();
   };
 
   return {
@@ -122,10 +131,10 @@ export function createFrameCipher(options: FrameCipherOptions): FrameCipher {
       const known = sending.get(name);
       if (known instanceof Promise) return undefined;
       if (known?.to !== box) {
-        if (!sending.has(name)) makeRoom(sending);
         makeKey(name, to, link, box);
         return undefined;
       }
+      touch(sending, name, known);
       const number = known.number++;
       const cipher = createCipheriv('aes-256-gcm', known.secret, nonceOf(number));
       const bytes = Buffer.concat([cipher.update(payload), cipher.final(), cipher.getAuthTag()]);
@@ -135,15 +144,10 @@ export function createFrameCipher(options: FrameCipherOptions): FrameCipher {
       const box = keyOf(from);
       if (box === undefined) return void refused++;
       const name = nameOf(from, link);
-      const inbound = receiving.get(name) ?? { current: undefined, retired: new Set(), deriving: undefined };
-      if (!receiving.has(name)) makeRoom(receiving);
-      receiving.set(name, inbound);
-      if (inbound.current?.key === sealed.key) {
-        const payload = openRecord(inbound.current, sealed);
-        if (payload) deliver(payload);
-        else refused++;
-        return;
-      }
+      const inbound = receiving.get(name) ?? { current: [], retired: new Set(), deriving: undefined };
+      touch(receiving, name, inbound);
+      const current = inbound.current.find(({ key }) => key === sealed.key);
+      if (current) return openFrom(inbound, current, sealed, deliver);
       if (inbound.retired.has(sealed.key)) return void refused++;
       if (!inbound.deriving) derive(inbound, from, link, sealed.key, box);
       if (inbound.deriving?.key !== sealed.key || inbound.deriving.waiting.length >= MAX_WAITING) return void refused++;
@@ -154,8 +158,17 @@ export function createFrameCipher(options: FrameCipherOptions): FrameCipher {
   };
 }
 
-function makeRoom(links: Map<string, unknown>): void {
-  for (const oldest of links.keys()) if (links.size >= MAX_LINKS) links.delete(oldest);
+/** Sets it again: the link that was silent for longest is forgotten first. A link that comes back gets a key of its own. */
+function touch<V>(links: Map<string, V>, name: string, value: V): void {
+  links.delete(name);
+  links.set(name, value);
+  for (const oldest of links.keys()) if (links.size > MAX_LINKS) links.delete(oldest);
+}
+
+function retire({ current, retired }: Inbound): void {
+  const oldest = current.shift();
+  if (oldest) retired.add(oldest.key);
+  for (const key of retired) if (retired.size > MAX_RETIRED) retired.delete(key);
 }
 
 /** Undefined: changed, or not newer than the last. The server keeps the order, so what comes late was held back. */
