@@ -6,6 +6,8 @@ const mailbox = 'src/xmpp/mailbox.ts';
 const signed = 'src/trust/signed.ts';
 const peer = 'src/peer.ts';
 const worker = 'src/job/worker.ts';
+const sealedFrames = 'src/trust/frames.ts';
+const signal = 'src/wire/signal.ts';
 const membership = 'src/trust/membership.ts';
 const circle = 'src/trust/circle.ts';
 const standing = 'src/trust/standing.ts';
@@ -175,6 +177,38 @@ export const guards = {
     off: 'plan.guests[0]',
   },
   'plan.rules': { file: worker, find: 'parsePlan(request.plan)', off: 'request.plan' },
+
+  'frames.seal': {
+    file: sealedFrames,
+    find: 'Buffer.concat([cipher.update(payload), cipher.final(), cipher.getAuthTag()])',
+    off: 'Buffer.concat([payload, Buffer.alloc(TAG_BYTES)])',
+  },
+  'frames.tag': { file: sealedFrames, find: 'decipher.final()', off: 'Buffer.alloc(0)' },
+  'frames.number': { file: sealedFrames, find: 'number <= from.number', off: 'false' },
+  'frames.sender': {
+    file: sealedFrames,
+    find: 'receiveSecret(ownKey(), box, info(from, self(), link), key)',
+    off: 'receiveSecret(ownKey(), globalThis.kithBox?.key ?? box, info(from, self(), link), key)',
+  },
+  'frames.link': {
+    file: sealedFrames,
+    find: "asciiJson(['kith:0 frames', room, from, to, link])",
+    off: "asciiJson(['kith:0 frames', room, from, to])",
+  },
+  'frames.to': { file: 'src/xmpp/frames.ts', find: "stanza.attrs['to'] === session.jid", off: 'true' },
+  'frames.size': { file: 'src/xmpp/frames.ts', find: 'text.length > MAX_TEXT', off: 'false' },
+  'room.from': { file: 'src/xmpp/room.ts', find: 'bareJid(from) !== room', off: 'false' },
+  'room.max': { file: 'src/xmpp/roster.ts', find: 'this.#byJid.size >= MAX_OCCUPANTS', off: 'false' },
+  'signal.address': {
+    file: signal,
+    find: 'isIP(address) === 0 || Number(port) < 1 || Number(port) > 65_535',
+    off: 'false',
+  },
+  'signal.text': { file: signal, find: '!SDP_TEXT.test(signal.sdp)', off: 'false' },
+  'signal.shape': { file: signal, find: 'parseShape(data)', off: 'data' },
+  'signals.early': { file: 'src/wire/signaling.ts', find: 'path.early.length >= MAX_EARLY_SIGNALS', off: 'false' },
+  'signals.backlog': { file: 'src/wire/signaling.ts', find: 'backlog.length < MAX_EARLY_SIGNALS', off: 'true' },
+  'signals.channels': { file: 'src/wire/signaling.ts', find: 'map.size <= max', off: 'true' },
 } as const satisfies Record<string, Guard>;
 
 export type GuardName = keyof typeof guards;

@@ -113,7 +113,7 @@ interface Couple {
   readonly job: string;
   readonly ben: Known;
   readonly cleo: Known;
-  start(): Promise<void>;
+  readonly start: () => Promise<void>;
 }
 
 const betweenTwo =
