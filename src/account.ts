@@ -8,7 +8,7 @@ import type { Log } from './base/log.ts';
 import type { Paths } from './base/paths.ts';
 import type { PeerOptions } from './peer.ts';
 import type { TrustOptions } from './peer-trust.ts';
-import { openRooms, type Rooms, type SavedRoom } from './rooms.ts';
+import { isMember, openRooms, type Rooms, type SavedRoom } from './rooms.ts';
 import { decodeInvitation, type Invitation } from './trust/invitation.ts';
 import { registerAccount } from './xmpp/register.ts';
 
@@ -59,9 +59,9 @@ export async function readAccess(options: {
   return saved ? accessOf(rooms, saved, paths) : { ...placeOf(invitation), account: undefined };
 }
 
-/** An account that never got its certificate tries again with the line at hand. */
+/** An account that never got its certificate, or lost it, tries again with the line at hand. */
 async function withNewerLine(rooms: Rooms, saved: SavedRoom, line: string): Promise<SavedRoom> {
-  if (saved.certificate !== undefined || saved.invitation === line.trim()) return saved;
+  if (isMember(saved) || saved.invitation === line.trim()) return saved;
   decodeInvitation(line, Date.now());
   const renewed = { ...saved, invitation: line.trim() };
   await rooms.save(renewed);

@@ -135,11 +135,11 @@ export function openDesk(options: DeskOptions): Desk {
       if (new Set(fresh.map(({ account }) => account)).size > 1) throw several(who, fresh);
       if (records.length + fresh.length > MAX_BANNED) throw tooMany();
       const keys = new Set(fresh.map((record) => record.device));
+      const epoch = await publish([...records, ...fresh]);
+      await outcast(new Set(fresh.map(({ account }) => account)), true);
       const revoked: string[] = [];
       for (const { token, devices, revoked: already } of gate.grants)
         if (!already && devices.some((key) => keys.has(key))) revoked.push(await withdraw(token));
-      const epoch = await publish([...records, ...fresh]);
-      await outcast(new Set(fresh.map(({ account }) => account)), true);
       log.warn('member banned', { who, epoch });
       return { banned: fresh.map(shown), epoch, revoked };
     },

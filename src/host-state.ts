@@ -69,7 +69,16 @@ export async function readServerState(file: string): Promise<ServerState> {
   return { ...state, grants: parseGrants(state?.grants ?? []) };
 }
 
-export async function writeState(file: string, state: BanState | ServerState): Promise<void> {
+/** One write after the other: a slow older one must not come last. */
+export function stateWriter(file: string): (state: BanState | ServerState) => Promise<void> {
+  let last: Promise<void> = Promise.resolve();
+  return (state) => {
+    last = last.catch(() => {}).then(() => write(file, state));
+    return last;
+  };
+}
+
+async function write(file: string, state: BanState | ServerState): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const draft = `${file}.${randomBytes(6).toString('hex')}`;
   await writeFile(draft, `${JSON.stringify(state)}\n`, { mode: 0o600, flag: 'wx' });

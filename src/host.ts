@@ -8,7 +8,7 @@ import { openPeerDirectory } from './control/directory.ts';
 import type { HostApi, IssuedInvitation } from './control/host-api.ts';
 import { serveControl } from './control/server.ts';
 import { openDesk, recordsOf, type Desk } from './host-desk.ts';
-import { bansFile, readBans, readServerState, writeState } from './host-state.ts';
+import { bansFile, readBans, readServerState, stateWriter } from './host-state.ts';
 import { occupantsOf, reconsider } from './occupants.ts';
 import type { Capacity } from './protocol/capacity.ts';
 import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
@@ -89,6 +89,8 @@ export async function hostRoom(options: HostOptions): Promise<Hosted> {
   );
   const banFile = bansFile(paths.state, room);
   const bans = await readBans(banFile);
+  const saveBans = stateWriter(banFile);
+  const saveServer = stateWriter(join(folder, 'host.json'));
   const circle = await openCircle({
     device,
     contacts,
@@ -115,8 +117,8 @@ export async function hostRoom(options: HostOptions): Promise<Hosted> {
     banned: recordsOf(bans.signed, bans.records),
     server,
     setOutcast: (account, out) => setAffiliation(session, room, account, out ? 'outcast' : 'none'),
-    saveGrants: (grants) => writeState(join(folder, 'host.json'), { port, grants }),
-    saveBans: (signed, records) => writeState(banFile, { signed, records }),
+    saveGrants: (grants) => saveServer({ port, grants }),
+    saveBans: (signed, records) => saveBans({ signed, records }),
     now: Date.now,
     log,
   });

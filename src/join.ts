@@ -4,7 +4,7 @@ import { describeError, errorCode, KithError } from './base/errors.ts';
 import { obtainCertificate, openTrust, type PeerTrust } from './peer-trust.ts';
 import type { Capacity } from './protocol/capacity.ts';
 import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
-import { openRooms } from './rooms.ts';
+import { isMember, openRooms } from './rooms.ts';
 import type { Member } from './trust/circle.ts';
 import { fingerprintOf } from './trust/device.ts';
 import { decodeInvitation, type Invitation } from './trust/invitation.ts';
@@ -46,7 +46,7 @@ export async function joinByInvitation(line: string, options: AccessOptions): Pr
   const rooms = openRooms(paths.state);
   const invitation = decodeInvitation(line);
   const saved = await rooms.find(invitation);
-  if (saved?.certificate !== undefined) throw alreadyMember(invitation, saved.username);
+  if (saved && isMember(saved)) throw alreadyMember(invitation, saved.username);
 
   const { server, account, room: name, trust } = await accessByInvitation(line, options);
   await using stack = new AsyncDisposableStack();

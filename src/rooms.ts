@@ -7,7 +7,7 @@ import { describeError, errorCode, KithError } from './base/errors.ts';
 import { openNamedRunDirectory } from './base/guard.ts';
 import { parseJson, parser } from './base/validate.ts';
 import { decodeInvitation, type Invitation } from './trust/invitation.ts';
-import { openBans } from './trust/membership.ts';
+import { openBans, openCertificate } from './trust/membership.ts';
 
 export interface SavedRoom {
   readonly version: 2;
@@ -75,6 +75,11 @@ export function openRooms(state: string): Rooms {
     await rename(draft, file);
   };
   const load = (id: string) => read(fileOf(id), parseSaved);
+  const alone = async <T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> => {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await using _lock = await take(join(folder, 'lock'), signal);
+    return await work();
+  };
 
   return {
     find: (invitation) => load(idOf(invitation)),
@@ -84,19 +89,20 @@ export function openRooms(state: string): Rooms {
     },
     makeCurrent: (invitation) => put(pointer, { room: idOf(invitation) }),
     save: (room) => put(fileOf(idOf(decodeInvitation(room.invitation))), room),
-    async learn(invitation, learned) {
-      const known = await load(idOf(invitation));
-      if (!known) return;
-      const bans = newer(known.bans, learned.bans);
-      await put(fileOf(idOf(invitation)), { ...known, ...learned, ...(bans === undefined ? {} : { bans }) });
-    },
-    async alone(work, signal) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      await using _lock = await take(join(folder, 'lock'), signal);
-      return await work();
-    },
+    learn: (invitation, learned) =>
+      alone(async () => {
+        const known = await load(idOf(invitation));
+        if (!known) return;
+        const bans = newer(known.bans, learned.bans);
+        await put(fileOf(idOf(invitation)), { ...known, ...learned, ...(bans === undefined ? {} : { bans }) });
+      }),
+    alone,
   };
 }
+
+/** It has a certificate that holds. A running peer renews its own, long before it ends. */
+export const isMember = ({ certificate }: SavedRoom): boolean =>
+  certificate !== undefined && openCertificate(certificate).until > Date.now();
 
 /** Inviter, server and room: another line of the same friend for the same room is the same membership. */
 const idOf = ({ inviter, fingerprint, room }: Invitation): string =>
@@ -121,14 +127,14 @@ async function read<T>(file: string, parse: (value: unknown) => T): Promise<T | 
   }
 }
 
-async function take(path: string, signal: AbortSignal): Promise<AsyncDisposable> {
+async function take(path: string, signal: AbortSignal | undefined): Promise<AsyncDisposable> {
   const deadline = performance.now() + LOCK_MS;
   for (;;) {
     try {
       return await openNamedRunDirectory(path);
     } catch (error) {
       if (errorCode(error) !== 'base.directory-taken' || performance.now() > deadline) throw error;
-      await sleep(LOCK_LOOK_MS, undefined, { signal });
+      await sleep(LOCK_LOOK_MS, undefined, signal ? { signal } : {});
     }
   }
 }

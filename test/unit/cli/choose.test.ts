@@ -16,6 +16,12 @@ test('the only one, else the only initiator, else the only host of the guest', (
   expect(pickPeer([worker('a', 'g'), worker('b', 'h')], 'h')).toBe('b');
 });
 
+test('the host of a room is no peer, unless it is named', () => {
+  const host: FoundPeer = { name: 'host', status: peerStatus('host', 'host') };
+  expect(pickPeer([host, worker('a')])).toBe('a');
+  expect(() => pickPeer([host])).toThrow(expect.objectContaining({ code: 'control.no-peer' }) as Error);
+});
+
 test('no peer, or too many, is an error that says what to do', () => {
   expect(() => pickPeer([])).toThrow(
     expect.objectContaining({ code: 'control.no-peer', hint: expect.stringContaining('kith run') as string }) as Error,
