@@ -29,6 +29,8 @@ export interface EvilServer extends AsyncDisposable {
   readonly port: number;
   /** Everything that clients and Prosody said so far, before any script. */
   readonly record: readonly Traffic[];
+  /** Empties the record. */
+  forget(): void;
   /** Scripts are asked in order; the first that does not let it pass decides. The returned function ends it. */
   run(script: Script): () => void;
   /** Hands a stanza to a client as if it had come from the net. False: that client is not here. */
@@ -107,6 +109,7 @@ export async function startEvilServer(prosody: TestServer): Promise<EvilServer> 
   return {
     port: address.port,
     record,
+    forget: () => void record.splice(0),
     run,
     inject,
     ask(client, question) {
