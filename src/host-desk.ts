@@ -120,8 +120,7 @@ export function openDesk(options: DeskOptions): Desk {
       await options.saveGrants(gate.grants);
       if (member.device !== device.key) {
         const because = `by invitation ${tokenId(token)} of this device`;
-        contacts.pin({ device: member.device, account, nick, pin: 'invited', because });
-        circle.reconsider();
+        contacts.pin({ device: member.device, account, nick, pin: 'invited', because, by: device.key });
       }
       log.info('member admitted', { peer: nick, jid: from, invitation: tokenId(token) });
       const body = { room, device: member.device, account, since: now(), until: now() + CERTIFICATE_MS };

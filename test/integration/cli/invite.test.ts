@@ -233,7 +233,7 @@ describe('a link that is none', () => {
         bytes[at] = (bytes[at] ?? 0) ^ 1;
         return bytes.toString('latin1');
       };
-      for (let at = 0; at < link.length; at++) expect(() => decodeInvitation(flipped(at))).toThrow();
+      for (let at = 0; at < link.length; at++) expect(() => decodeInvitation(flipped(at))).toThrow('invitation');
       const hana = home('hana');
       for (const at of [7, Math.floor(link.length / 2), link.length - 1]) {
         const failure = await hana.failing('join', '--file', fileOf(flipped(at)));
