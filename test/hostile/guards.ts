@@ -8,6 +8,9 @@ const peer = 'src/peer.ts';
 const worker = 'src/job/worker.ts';
 const sealedFrames = 'src/trust/frames.ts';
 const signal = 'src/wire/signal.ts';
+const invitation = 'src/trust/invitation.ts';
+const gate = 'src/trust/gate.ts';
+const transfer = 'src/image/transfer.ts';
 const membership = 'src/trust/membership.ts';
 const circle = 'src/trust/circle.ts';
 const standing = 'src/trust/standing.ts';
@@ -209,6 +212,24 @@ export const guards = {
   'signals.early': { file: 'src/wire/signaling.ts', find: 'path.early.length >= MAX_EARLY_SIGNALS', off: 'false' },
   'signals.backlog': { file: 'src/wire/signaling.ts', find: 'backlog.length < MAX_EARLY_SIGNALS', off: 'true' },
   'signals.channels': { file: 'src/wire/signaling.ts', find: 'map.size <= max', off: 'true' },
+
+  'hello.session': { file: checks, find: '!over', off: 'true' },
+  'history.floor': { file: circle, find: 'envelope.time > window.floor', off: 'true' },
+  'invitation.signature': {
+    file: invitation,
+    find: "!isSignedBy(invitation.inviter, 'invitation', signed)",
+    off: 'false',
+  },
+  'invitation.form': { file: invitation, find: "Buffer.from(signed).toString('base64url') !== code", off: 'false' },
+  'invitation.expires': { file: invitation, find: 'invitation.expires <= now', off: 'false' },
+  'gate.uses': { file: gate, find: 'grant.devices.length >= grant.uses', off: 'false' },
+  'gate.revoked': { file: gate, find: 'grant.revoked', off: 'false' },
+  'gate.room': { file: gate, find: 'grant.room !== room', off: 'false' },
+  'gate.expires': { file: gate, find: 'grant.expires <= now', off: 'false' },
+  'image.manifest': { file: transfer, find: 'manifestHash(manifest) !== ref.hash', off: 'false' },
+  'image.file': { file: transfer, find: "hash.digest('hex') !== sha256", off: 'false' },
+  'store.file': { file: 'src/image/store.ts', find: '(await hashFile(path)) !== sha256', off: 'false' },
+  'image.end': { file: transfer, find: 'reader.atEnd()', off: 'true' },
 } as const satisfies Record<string, Guard>;
 
 export type GuardName = keyof typeof guards;

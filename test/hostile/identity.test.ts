@@ -5,7 +5,7 @@ import type { Device } from '../../src/trust/device.ts';
 import { boxInfo, readEnvelope } from '../../src/trust/envelope.ts';
 import { readHello, signHello, type Hello } from '../../src/trust/hello.ts';
 import { signBans, signCertificate, signVouch, type Certificate } from '../../src/trust/membership.ts';
-import { leaseRequest, type Friend } from '../harness/evil-friends.ts';
+import { leaseRequest, openHome, type Friend } from '../harness/evil-friends.ts';
 import { attacks, type Attack, type Outcome } from '../harness/evil-rows.ts';
 import { acquainted, openEvilWorld, type EvilWorld, type Trio } from '../harness/evil-world.ts';
 import { absence, deliver, intercept, presence, question, strangeDevice } from '../harness/evil-words.ts';
@@ -46,6 +46,9 @@ async function newcomer(victim: Friend, device: Device, account = 'mallory@kith.
     capacity: capacityOf(),
   };
 }
+
+/** More than a circle remembers. */
+const CROWD = 1100;
 
 /** The victim's room gives certificates: the inviter signs them. */
 const HOUR = 3_600_000;
@@ -191,6 +194,64 @@ const rows: readonly Attack<EvilWorld>[] = [
       await show(ben, who, alice.circle.hello(capacityOf({ memoryMiB: 0 })));
       await show(ben, who, old);
       return judge(ben.circle.member(alice.jid)?.capacity.memoryMiB === 4096, 'the newer hello stands');
+    }),
+  },
+  {
+    name: 'server makes us forget a friend, then shows an older hello of it',
+    guard: 'history: outlives an absence',
+    off: ['hello.order'],
+    attack: amongFriends(async ({ evil, alice, ben }) => {
+      const who = { room: ben.room.jid, nick: 'alice', jid: alice.jid };
+      const old = alice.circle.hello(capacityOf({ memoryMiB: 4096 }));
+      await show(ben, who, alice.circle.hello(capacityOf({ memoryMiB: 0 })));
+      evil.inject(ben.jid, absence(who, ben.jid));
+      await show(ben, who, old);
+      return judge(ben.circle.member(alice.jid) !== undefined, ben.circle.refusal(alice.jid));
+    }),
+  },
+  {
+    name: 'server shows a hello of a session that a friend has ended, with keys that may be stolen',
+    guard: 'history: an ended session stays ended',
+    off: ['hello.session'],
+    async attack(on) {
+      await using home = await openHome();
+      const room = on.newRoom();
+      await using ben = await on.open('ben', room);
+      let old = '';
+      let stolen = '';
+      {
+        await using alice = await on.open('alice', room, { home: home.path, resource: 'same' });
+        await acquainted(alice, ben);
+        old = alice.circle.hello(capacityOf());
+        stolen = alice.circle.boxKey.key;
+      }
+      await using alice = await on.open('alice', room, { home: home.path, resource: 'same' });
+      await acquainted(alice, ben);
+      await vi.waitFor(() => expect(ben.circle.member(alice.jid)?.box).toBe(alice.circle.boxKey.key), soon);
+      await show(ben, { nick: 'alice', jid: alice.jid }, old);
+      return judge(ben.circle.member(alice.jid)?.box === stolen, 'the newer session stands');
+    },
+  },
+  {
+    name: 'server sends a crowd until we have forgotten a friend, then repeats what he asked',
+    guard: 'history: what is older than the forgotten is refused',
+    off: ['history.floor'],
+    attack: amongFriends(async ({ evil, alice, ben }) => {
+      const who = { room: ben.room.jid, nick: 'alice', jid: alice.jid };
+      const hello = alice.circle.hello(capacityOf());
+      using held = await intercept(evil, alice, ben, leaseRequest());
+      await deliver(evil, ben, question(alice.jid, ben.jid, held.signed));
+      evil.inject(ben.jid, absence(who, ben.jid));
+      const ghost = strangeDevice();
+      const shape = await newcomer(ben, ghost);
+      for (let index = 0; index < CROWD; index++) {
+        const somebody = { room: ben.room.jid, nick: `ghost-${index}`, jid: `ghost-${index}@kith.internal/x` };
+        const signed = signHello(ghost, { ...shape, jid: somebody.jid });
+        evil.inject(ben.jid, presence(somebody, ben.jid, signed));
+        evil.inject(ben.jid, absence(somebody, ben.jid));
+      }
+      await show(ben, who, hello);
+      return await deliver(evil, ben, question(alice.jid, ben.jid, held.signed));
     }),
   },
   {
