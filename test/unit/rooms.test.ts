@@ -78,12 +78,12 @@ test('what several processes learn at once is all kept, and an older list of ban
 test('of two that start at once, one does its work after the other', async () => {
   const events: string[] = [];
   const first = Promise.withResolvers<void>();
+  const { signal } = new AbortController();
   const one = openRooms(folder).alone(async () => {
     events.push('one begins');
     await first.promise;
     events.push('one ends');
-  });
-  const { signal } = new AbortController();
+  }, signal);
   while (events.length === 0) await new Promise((resolve) => setImmediate(resolve));
   const two = openRooms(folder).alone(async () => void events.push('two'), signal);
   first.resolve();
