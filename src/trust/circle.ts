@@ -13,9 +13,9 @@ import { createHistories } from './history.ts';
 import { epochIn, openBans, readBans } from './membership.ts';
 import { openOwnKeys } from './own-keys.ts';
 import { refused, unknown } from './refusals.ts';
-import { openPapers, type Member, type Trust } from './standing.ts';
+import { openPapers, type Member } from './standing.ts';
 
-export type { Member, Trust };
+export type { Member };
 
 export interface CircleOptions {
   readonly device: Device;

@@ -28,7 +28,7 @@ export interface Head {
 export interface Envelope extends Head, Sealed {}
 
 /** A full message as base64 and its head. Both Debian servers take 262,144. */
-export const MAX_ENVELOPE_BYTES = Math.ceil((MAX_MESSAGE_BYTES + 16) / 3) * 4 + 20_480;
+const MAX_ENVELOPE_BYTES = Math.ceil((MAX_MESSAGE_BYTES + 16) / 3) * 4 + 20_480;
 
 /**
  * What the box is bound to, beside what its head says under the signature: a box that is cut out and signed by somebody else names

@@ -26,7 +26,7 @@ export interface Hello {
 }
 
 /** The list of 200 bans and the rest. */
-export const MAX_HELLO_BYTES = 20_480;
+const MAX_HELLO_BYTES = 20_480;
 const BOX_KEY = '^[A-Za-z0-9_-]{43}$';
 const SESSION = '^[A-Za-z0-9_-]{22}$';
 

@@ -8,7 +8,7 @@ import type { Hello } from './hello.ts';
 import { notMember, openCertificate, openVouch } from './membership.ts';
 
 /** `self`: another process of this very device. `stranger`: here without a certificate in a room that gives them. */
-export type Trust = 'self' | Pin | 'stranger';
+type Trust = 'self' | Pin | 'stranger';
 
 export interface Member {
   /** Full JID. */

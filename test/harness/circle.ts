@@ -22,7 +22,7 @@ export interface Party extends AsyncDisposable {
   readonly circle: Circle;
   readonly capacity: Capacity;
   /** Its hello of now. */
-  says(): string;
+  readonly says: () => string;
   /** Its hello with something changed, signed again. */
   saying(more: Partial<Hello>, by?: Device): string;
   /** Hears the hello of another, or what somebody makes of it, as the room would carry it. */

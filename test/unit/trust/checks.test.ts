@@ -22,7 +22,7 @@ const inviter = newDevice();
 
 interface HelloAttack {
   /** True: the victim believes what it should not. */
-  attack(victim: (options?: PartyOptions) => Promise<Party>): Promise<boolean>;
+  readonly attack: (victim: (options?: PartyOptions) => Promise<Party>) => Promise<boolean>;
 }
 
 const helloAttacks: Record<keyof typeof HELLO_CHECKS, HelloAttack> = {
