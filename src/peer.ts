@@ -97,6 +97,9 @@ export interface Peer extends AsyncDisposable {
   readonly closed: Promise<KithError | undefined>;
 }
 
+/** A certificate is renewed when half of its week is over: whoever runs for longer than that looks at it now and then. */
+const CERTIFY_MS = 3_600_000;
+
 export async function openPeer(options: PeerOptions): Promise<Peer> {
   const { log, signal, paths } = options;
   await using stack = new AsyncDisposableStack();
@@ -306,6 +309,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     if (await tryCertificate(trust, { trust: options.trust, ask, signal, log })) room?.announce();
   };
   await certify();
+  stack.defer(systemClock.every(CERTIFY_MS, () => void certify()));
   stack.defer(
     room.onChange(({ kind, occupant }) => {
       // Our inviter is back: what it could not sign before it may sign now.
