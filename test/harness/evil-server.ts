@@ -139,7 +139,7 @@ export async function startEvilServer(prosody: TestServer): Promise<EvilServer> 
   };
 }
 
-export const copyOf = (element: Element): Element =>
+const copyOf = (element: Element): Element =>
   xml(
     element.name,
     { ...element.attrs },

@@ -55,7 +55,7 @@ export async function intercept(
   return { stanza, signed: textOf(stanza), reply, [Symbol.dispose]: () => stop.abort() };
 }
 
-export const isQuestion =
+const isQuestion =
   (from: Friend, to: Friend) =>
   ({ client, direction, stanza }: Traffic): boolean =>
     client === from.jid && direction === 'toServer' && stanza.attrs['to'] === to.jid && stanza.attrs['type'] === 'set';

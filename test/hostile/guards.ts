@@ -54,6 +54,8 @@ export const guards = {
   'tls.pin': { file: tls, find: 'fingerprint !== undefined && found !== fingerprint', off: 'false' },
   'tls.input': { file: tls, find: 'this.#pending > MAX_INPUT_BYTES', off: 'false' },
 
+  'session.jid': { file: 'src/xmpp/session.ts', find: "jid !== '' && result.jid !== jid", off: 'false' },
+  'ledger.count': { file: 'src/xmpp/ledger.ts', find: 'count > this.#entries.length', off: 'false' },
   'stream.inbox': {
     file: 'src/xmpp/stream.ts',
     find: 'inbox.push(element) > MAX_INBOX',
@@ -165,6 +167,11 @@ export const guards = {
   'peer.dismiss': { file: peer, find: 'banned.has(deviceOf(jid))', off: 'false' },
   'policy.memory': { file: 'src/job/policy-caps.ts', find: 'memoryMiB > most - inUse.memoryMiB', off: 'false' },
   'lease.holder': { file: 'src/job/lease.ts', find: 'entry?.lease.holder !== holder', off: '!entry' },
+  'report.holder': {
+    file: 'src/job/membership.ts',
+    find: 'place?.lease === lease ? place : undefined',
+    off: '[...places.values()].find((each) => each.lease === lease)',
+  },
   'plan.resources': {
     file: worker,
     find: 'guest.memoryMiB > terms.memoryMiB || guest.cpus > terms.cpus',

@@ -4,7 +4,9 @@ import { asciiJson } from '../../src/base/ascii.ts';
 import { KithError } from '../../src/base/errors.ts';
 import { newId } from '../../src/base/ids.ts';
 import { silentLog } from '../../src/base/log.ts';
-import type { JobRun } from '../../src/job/initiator.ts';
+import { checkJob } from '../../src/job/define.ts';
+import type { Ask } from '../../src/job/guest-client.ts';
+import { startJob, type JobRun } from '../../src/job/initiator.ts';
 import type { Peer, PeerOptions } from '../../src/peer.ts';
 import type { Plan } from '../../src/protocol/plan.ts';
 import { idOf, readEnvelope } from '../../src/trust/envelope.ts';
@@ -19,7 +21,8 @@ import type { EvilServer } from '../harness/evil-server.ts';
 import { ran } from '../harness/evil-stand-ins.ts';
 import { openEvilWorld, type EvilWorld } from '../harness/evil-world.ts';
 import { answer, forge, question, reasonOf, strangeDevice, textOf, type Known } from '../harness/evil-words.ts';
-import { soon } from '../harness/xmpp.ts';
+import { virtualClock } from '../harness/virtual-clock.ts';
+import { capacityOf, soon } from '../harness/xmpp.ts';
 
 vi.mock('../../src/guest/guest.ts', async () => (await import('../harness/evil-stand-ins.ts')).fakeGuests);
 vi.mock('../../src/guest/probe.ts', async () => ({
@@ -370,6 +373,46 @@ const rows: readonly Attack<EvilWorld>[] = [
       ben.job = undefined;
       return outcome;
     }),
+  },
+  {
+    name: 'member reports to the initiator that the guest of another has failed',
+    guard: 'initiator: reports of the holder of a place alone',
+    off: ['report.holder'],
+    async attack() {
+      const stop = new AbortController();
+      const lease = newId();
+      const worker = 'ben@kith.internal/x';
+      await using job = startJob({
+        job: checkJob({
+          name: 'mesh',
+          topology: 'mesh',
+          master: { image: 'micro', memoryMiB: 128 },
+          worker: { image: 'micro', memoryMiB: 128, min: 2, max: 2 },
+          run: async () => undefined,
+        }),
+        self: { jid: 'alice@kith.internal/x', nick: 'alice' },
+        images: { micro: leaseRequest().image },
+        masterKey: '',
+        wires: ['stanza'],
+        ask: (async (to: string) => ({ lease: to === worker ? lease : newId(), seconds: 90 })) as unknown as Ask,
+        candidates: () => [{ peer: worker, nick: 'ben', alive: true, capacity: capacityOf() }],
+        waitSeconds: undefined,
+        clock: virtualClock(),
+        log: silentLog,
+        print: () => {},
+        onState: () => {},
+        signal: stop.signal,
+      });
+      const isThere = () => job.places.some(({ peer }) => peer === worker);
+      await vi.waitFor(() => {
+        if (!isThere()) throw new Error('not yet');
+      }, soon);
+      const report = { state: 'failed', reason: 'so I say', links: [] } as const;
+      job.onReport('mallory@kith.internal/x', { kind: 'guest.report', job: job.id, lease, report });
+      const outcome = isThere() ? 'refused: the place is kept' : 'succeeded';
+      stop.abort();
+      return outcome;
+    },
   },
   {
     name: 'banned holder of a lease keeps it',

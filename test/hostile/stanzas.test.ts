@@ -3,14 +3,14 @@ import { xml } from '@xmpp/client';
 import { afterAll, beforeAll, vi } from 'vitest';
 import { asciiJson } from '../../src/base/ascii.ts';
 import { KithError } from '../../src/base/errors.ts';
-import { openSession, type Session } from '../../src/xmpp/session.ts';
+import { openSession, type Session, type SessionOptions } from '../../src/xmpp/session.ts';
 import { openStream } from '../../src/xmpp/stream.ts';
 import type { Element } from '../../src/xmpp/xml.ts';
 import { leaseRequest, raw } from '../harness/evil-friends.ts';
 import { attacks, type Attack, type Outcome } from '../harness/evil-rows.ts';
 import { openEvilWorld, type EvilWorld, type Trio } from '../harness/evil-world.ts';
 import { deliver, intercept, question } from '../harness/evil-words.ts';
-import { admit, FAKE_PASSWORD, startFakeServer, type FakeConnection } from '../harness/fake-server.ts';
+import { admit, FAKE_PASSWORD, startFakeServer, type FakeConnection, type FakeServer } from '../harness/fake-server.ts';
 import { settle, soon } from '../harness/xmpp.ts';
 
 let world: EvilWorld;
@@ -70,6 +70,17 @@ const replying = (reply: unknown) =>
     return outcome;
   });
 
+const account = ({ port, domain, fingerprint }: FakeServer): SessionOptions => ({
+  host: '127.0.0.1',
+  port,
+  domain,
+  fingerprint,
+  username: 'me',
+  password: FAKE_PASSWORD,
+  bytesPerSecond: 1e6,
+  random: () => 0,
+});
+
 /** A server without Prosody behind it sends this to a client that has just come online; it succeeded if the client bears it. */
 const bearing = (poison: (connection: FakeConnection) => Promise<void>) => async (): Promise<Outcome> => {
   let first = true;
@@ -80,16 +91,7 @@ const bearing = (poison: (connection: FakeConnection) => Promise<void>) => async
     first = false;
     await poison(connection);
   });
-  await using session = await openSession({
-    host: '127.0.0.1',
-    port: fake.port,
-    domain: fake.domain,
-    fingerprint: fake.fingerprint,
-    username: 'me',
-    password: FAKE_PASSWORD,
-    bytesPerSecond: 1e6,
-    random: () => 0,
-  });
+  await using session = await openSession(account(fake));
   let borne = false;
   session.onStanza((stanza) => {
     if (stanza.name === 'message') borne = true;
@@ -97,7 +99,7 @@ const bearing = (poison: (connection: FakeConnection) => Promise<void>) => async
   await vi.waitFor(() => {
     if (!borne && session.counters().fresh < 2) throw new Error('neither borne nor left');
   }, soon);
-  return borne ? 'succeeded' : 'refused: xmpp.oversized';
+  return borne ? 'succeeded' : 'refused: the connection is given up';
 };
 
 /** Larger than what the client takes in one piece. */
@@ -269,6 +271,37 @@ const rows: readonly Attack<EvilWorld>[] = [
     attack: bearing(async (connection) => {
       connection.send(`<message from='a@b/c'>${'<a>'.repeat(MUCH / 3)}${'</a>'.repeat(MUCH / 3)}</message>`);
     }),
+  },
+  {
+    name: 'server confirms stanzas that were never sent, so that lost ones are not sent again',
+    guard: 'ledger: no more receipts than stanzas',
+    off: ['ledger.count'],
+    attack: bearing(async (connection) => {
+      connection.send(`<a xmlns='urn:xmpp:sm:3' h='100'/><message from='a@b/c'/>`);
+    }),
+  },
+  {
+    name: 'server makes somebody else of us after an outage',
+    guard: 'session: one address for its whole life',
+    off: ['session.jid'],
+    async attack() {
+      let logins = 0;
+      await using fake = await startFakeServer(async (connection) => {
+        const login = ++logins;
+        const resource = login === 1 ? '/here' : '/elsewhere';
+        const send = (data: string | Buffer) => connection.send(data.toString().replace('/here', resource));
+        await admit(Object.create(connection, { send: { value: send } }) as FakeConnection);
+        await connection.expect(/<presence/);
+        if (login === 1) connection.end();
+      });
+      await using session = await openSession(account(fake));
+      let over: string | undefined;
+      void session.closed.then((error) => (over = error?.code));
+      await vi.waitFor(() => {
+        if (over === undefined && session.counters().fresh < 2) throw new Error('not yet');
+      }, soon);
+      return over === undefined && session.jid.endsWith('/elsewhere') ? 'succeeded' : `refused: ${over}`;
+    },
   },
   {
     name: 'flood of elements while we log in',
