@@ -2,13 +2,11 @@
 import { mkdir, statfs } from 'node:fs/promises';
 import { systemClock } from './base/clock.ts';
 import { describeError, KithError } from './base/errors.ts';
-import { openRunDirectory } from './base/guard.ts';
 import type { Log } from './base/log.ts';
 import type { Paths } from './base/paths.ts';
 import type { PeerStatus } from './control/api.ts';
 import { openPeerDirectory } from './control/directory.ts';
 import { serveControl } from './control/server.ts';
-import { bootGuest } from './guest/guest.ts';
 import { probeHost, type HostFacts } from './guest/probe.ts';
 import { openStore, type Store } from './image/store.ts';
 import type { Prompt } from './job/consent.ts';
@@ -19,7 +17,6 @@ import { openWorker, type Worker, type WorkerDeps } from './job/worker.ts';
 import { createImageExchange, type ImageExchange } from './job/images.ts';
 import type { HostingDeps } from './job/hosting.ts';
 import type { Capacity } from './protocol/capacity.ts';
-import type { Replies, Request } from './protocol/messages.ts';
 import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
 import { openBlob } from './wire/blob.ts';
 import { createSignalRouter, type SignalRouter } from './wire/signaling.ts';
@@ -32,6 +29,8 @@ import { joinRoom, type Room } from './xmpp/room.ts';
 import { openSession, type Session } from './xmpp/session.ts';
 import { openOwner, type Owner } from './consent.ts';
 import { peerApi } from './peer-api.ts';
+import { createBoot } from './peer-boot.ts';
+import { answer } from './peer-requests.ts';
 import {
   introductionsOf,
   openTrust,
@@ -171,53 +170,18 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
             onBatch: request.onBatch,
             signal: request.signal,
           }),
-    boot: async ({ plan, guest, diskMiB, onRun, onState, onConsole, signal }) => {
-      const image = await images.ensure(guest.image, plan, signal);
-      if (!stored) host = await probeHost({ cacheDir: paths.cache, kernel: image.kernel, signal, log });
-      onState('booting');
-      const { subnet, mtu, slots } = plan.lan;
-      // Only for a job of our own: whoever else plans a master guest here does not get the key of ours.
-      const own = guest.role === 'master' && plan.job.initiator === mailbox.self;
-      const key = own ? privateKeys.get(plan.job.id) : undefined;
-      const run = await openRunDirectory(directory.path, 'g-');
-      try {
-        const running = await bootGuest({
-          name: guest.name,
-          image,
-          memoryMiB: guest.memoryMiB,
-          cpus: guest.cpus,
-          config: {
-            role: guest.role,
-            hostname: guest.name,
-            mac: guest.mac,
-            address: guest.address,
-            subnet,
-            mtu,
-            slots,
-            masterKey: plan.masterKey,
-            ...(key ? { masterPrivateKey: key } : {}),
-          },
-          run,
-          // The runtime directory is often a small tmpfs; a disk may grow.
-          diskDirectory: paths.cache,
-          diskMiB,
-          host,
-          onRun,
-          onConsole,
-          log,
-          signal,
-        });
-        const dispose = running[Symbol.asyncDispose].bind(running);
-        running[Symbol.asyncDispose] = async () => {
-          await dispose();
-          await run[Symbol.asyncDispose]();
-        };
-        return running;
-      } catch (error) {
-        await run[Symbol.asyncDispose]();
-        throw error;
-      }
-    },
+    boot: createBoot({
+      self: mailbox.self,
+      runDirectory: directory.path,
+      cacheDirectory: paths.cache,
+      images,
+      privateKeys,
+      host: async (kernel) => {
+        if (!stored) host = await probeHost({ cacheDir: paths.cache, kernel, signal, log });
+        return host;
+      },
+      log,
+    }),
   };
 
   let room: Room | undefined;
@@ -275,21 +239,18 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
       },
     }),
   );
-  // By account: a peer that was killed and came back shares its nickname with its own ghost (multi-session nicks, XEP-0045 7.2.3).
-  const isOccupant = (jid: string) =>
-    welcome(circle.member(jid)) !== undefined &&
-    (room?.occupants().some((occupant) => bareOf(occupant.jid) === bareOf(jid)) ?? false);
+  const isFriend = (jid: string) => welcome(circle.member(jid)) !== undefined;
   const isPresent = (jid: string) =>
     room?.occupants().some((occupant) => occupant.jid === jid && occupant.alive) ?? false;
   stack.defer(
     mailbox.serve(async (from, request) =>
-      serve(from, request, {
+      answer(from, request, {
         worker,
         router,
         images,
         job: peer?.job,
-        inRoom: from === mailbox.self || isOccupant(from),
-        mayAsk: from === mailbox.self || (options.role !== 'initiator' && isOccupant(from)),
+        inRoom: from === mailbox.self || isFriend(from),
+        mayAsk: from === mailbox.self || (options.role !== 'initiator' && isFriend(from)),
       }),
     ),
   );
@@ -354,49 +315,3 @@ const bannedFrom = (room: string) =>
     hint: 'ask whoever invites into the room',
     retry: 'never',
   });
-
-const bareOf = (jid: string) => jid.split('/')[0] ?? jid;
-
-/** Who may say what: leases by the policy, signals by plan mates alone, reports and images by the job's own workers alone. */
-function serve(
-  from: string,
-  request: Request,
-  to: {
-    readonly worker: Worker;
-    readonly router: SignalRouter;
-    readonly images: ImageExchange;
-    readonly job: JobRun | undefined;
-    readonly inRoom: boolean;
-    /** An initiator hosts its own master guest and nothing else; others listen to whom they see in the room. */
-    readonly mayAsk: boolean;
-  },
-): Promise<Replies[keyof Replies]> {
-  const { worker, router, images, job, inRoom } = to;
-  const isMember = job?.places.some((place) => place.peer === from) ?? false;
-  if (!inRoom) return refuse(from);
-  switch (request.kind) {
-    case 'lease.request':
-      return to.mayAsk ? (worker.handle(from, request) ?? refuse(from)) : refuse(from);
-    case 'signal':
-      if (!worker.knows(from) && !isMember && !(worker.expecting && inRoom)) return refuse(from);
-      router.dispatch(from, request.channel, request.session, request.data);
-      return Promise.resolve({});
-    case 'guest.report':
-      job?.onReport(from, request);
-      return Promise.resolve({});
-    case 'image.fetch':
-      if (!job || !isMember || request.job !== job.id) return refuse(from);
-      return images.give(from, request, new Set(job.plan?.guests.map(({ image }) => image.hash)));
-    default:
-      return worker.handle(from, request) ?? refuse(from);
-  }
-}
-
-const refuse = (from: string) =>
-  Promise.reject(
-    new KithError({
-      code: 'peer.not-allowed',
-      message: `${from} has no part in anything that runs here`,
-      retry: 'never',
-    }),
-  );
