@@ -97,6 +97,14 @@ export function openDesk(options: DeskOptions): Desk {
     return epoch;
   };
 
+  /** One list after the other: two made at once would have one number, and each would lack the names of the other. */
+  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = turn.then(work);
+    turn = mine.catch(() => {});
+    return mine;
+  };
+
   const outcast = async (accounts: ReadonlySet<string>, out: boolean): Promise<void> => {
     for (const account of accounts) {
       await options.setOutcast(account, out).catch((error: unknown) => {
@@ -104,6 +112,31 @@ export function openDesk(options: DeskOptions): Desk {
         log.warn('affiliation not changed', { account, reason: describeError(error) });
       });
     }
+  };
+
+  const ban: Desk['ban'] = async ({ who }) => {
+    const found = find(who);
+    if (found.some((record) => record.device === device.key)) throw ourselves();
+    const fresh = found.filter(({ device: key }) => !records.some((record) => record.device === key));
+    if (fresh.length === 0) throw nobody(who, records);
+    if (new Set(fresh.map(({ account }) => account)).size > 1) throw several(who, fresh);
+    if (records.length + fresh.length > MAX_BANNED) throw tooMany();
+    const keys = new Set(fresh.map((record) => record.device));
+    const epoch = await publish([...records, ...fresh]);
+    await outcast(new Set(fresh.map(({ account }) => account)), true);
+    const revoked: string[] = [];
+    for (const { token, devices, revoked: already } of gate.grants)
+      if (!already && devices.some((key) => keys.has(key))) revoked.push(await withdraw(token));
+    log.warn('member banned', { who, epoch });
+    return { banned: fresh.map(shown), epoch, revoked };
+  };
+
+  const unban: Desk['unban'] = async ({ who }) => {
+    const found = records.filter((record) => goesBy(record, who));
+    if (found.length === 0) throw notBanned(who, records);
+    const epoch = await publish(records.filter((record) => !found.includes(record)));
+    await outcast(new Set(found.map(({ account }) => account)), false);
+    return { unbanned: found.map(shown), epoch };
   };
 
   return {
@@ -126,29 +159,8 @@ export function openDesk(options: DeskOptions): Desk {
       const body = { room, device: member.device, account, since: now(), until: now() + CERTIFICATE_MS };
       return { certificate: signCertificate(device, body) };
     },
-    async ban({ who }) {
-      const found = find(who);
-      if (found.some((record) => record.device === device.key)) throw ourselves();
-      const fresh = found.filter(({ device: key }) => !records.some((record) => record.device === key));
-      if (fresh.length === 0) throw nobody(who, records);
-      if (new Set(fresh.map(({ account }) => account)).size > 1) throw several(who, fresh);
-      if (records.length + fresh.length > MAX_BANNED) throw tooMany();
-      const keys = new Set(fresh.map((record) => record.device));
-      const epoch = await publish([...records, ...fresh]);
-      await outcast(new Set(fresh.map(({ account }) => account)), true);
-      const revoked: string[] = [];
-      for (const { token, devices, revoked: already } of gate.grants)
-        if (!already && devices.some((key) => keys.has(key))) revoked.push(await withdraw(token));
-      log.warn('member banned', { who, epoch });
-      return { banned: fresh.map(shown), epoch, revoked };
-    },
-    async unban({ who }) {
-      const found = records.filter((record) => goesBy(record, who));
-      if (found.length === 0) throw notBanned(who, records);
-      const epoch = await publish(records.filter((record) => !found.includes(record)));
-      await outcast(new Set(found.map(({ account }) => account)), false);
-      return { unbanned: found.map(shown), epoch };
-    },
+    ban: (params) => inTurn(() => ban(params)),
+    unban: (params) => inTurn(() => unban(params)),
   };
 }
 

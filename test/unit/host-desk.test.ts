@@ -101,6 +101,20 @@ test('a ban is written first; then comes the server, and the invitation that let
   expect(await codeOf(desk.unban({ who: 'ben' }))).toBe('host.not-banned');
 });
 
+test('two bans at once: both hold', async () => {
+  await using hosting = await openHosting();
+  await using ben = await openParty('ben');
+  await using carl = await openParty('carl');
+  const { desk, host, kept } = hosting;
+  for (const one of [ben, carl]) host.hears(one);
+  const bans = await Promise.all([desk.ban({ who: 'ben' }), desk.ban({ who: 'carl' })]);
+  expect(bans.map(({ epoch }) => epoch)).toEqual([1, 2]);
+  expect(openBans(kept.bans ?? '').banned.toSorted()).toEqual([ben.device.key, carl.device.key].toSorted());
+  expect(host.circle.members).toEqual([]);
+  expect(await codeOf(Promise.all([desk.unban({ who: 'ben' }), desk.ban({ who: 'nobody' })]))).toBe('host.nobody');
+  expect((await desk.unban({ who: 'carl' })).epoch).toBe(4);
+});
+
 test('a server that does not put him out changes nothing: the list of bans holds', async () => {
   const setOutcast = () => Promise.reject(new KithError({ code: 'xmpp.timeout', message: 'no answer' }));
   await using hosting = await openHosting({ setOutcast });
