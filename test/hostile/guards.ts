@@ -5,6 +5,7 @@ const scram = 'src/xmpp/scram.ts';
 const mailbox = 'src/xmpp/mailbox.ts';
 const signed = 'src/trust/signed.ts';
 const peer = 'src/peer.ts';
+const requests = 'src/peer-requests.ts';
 const worker = 'src/job/worker.ts';
 const sealedFrames = 'src/trust/frames.ts';
 const signal = 'src/wire/signal.ts';
@@ -157,13 +158,13 @@ export const guards = {
   'ban.rotate': { file: 'src/trust/own-keys.ts', find: 'createBoxKey()', off: 'kept.at(-1)?.box ?? createBoxKey()' },
 
   'peer.stranger': { file: 'src/peer-trust.ts', find: "member?.trust === 'stranger'", off: 'false' },
-  'peer.mayAsk': { file: peer, find: "options.role !== 'initiator' && isOccupant(from)", off: 'true' },
+  'peer.mayAsk': { file: peer, find: "options.role !== 'initiator' && isFriend(from)", off: 'true' },
   'peer.signal': {
-    file: peer,
+    file: requests,
     find: '!worker.knows(from) && !isMember && !(worker.expecting && inRoom)',
     off: 'false',
   },
-  'peer.image': { file: peer, find: '!job || !isMember || request.job !== job.id', off: 'false' },
+  'peer.image': { file: requests, find: '!job || !isMember || request.job !== job.id', off: 'false' },
   'peer.dismiss': { file: peer, find: 'banned.has(deviceOf(jid))', off: 'false' },
   'policy.memory': { file: 'src/job/policy-caps.ts', find: 'memoryMiB > most - inUse.memoryMiB', off: 'false' },
   'lease.holder': { file: 'src/job/lease.ts', find: 'entry?.lease.holder !== holder', off: '!entry' },
