@@ -29,7 +29,7 @@ async function known(key: string): Promise<void> {
   await contacts.saved();
 }
 
-test('both sides get the same words; a third device gets others', async () => {
+test('both sides get the same words; a third device gets others', { timeout: 60_000 }, async () => {
   const [ann, ben, eve] = [await keyOf('ann'), await keyOf('ben'), await keyOf('eve')];
   const words = async (home: string, key: string) =>
     (await verificationOf(homeOf(home), { key, account, refused: false })).words;
@@ -37,16 +37,20 @@ test('both sides get the same words; a third device gets others', async () => {
   expect(await words('ann', ben)).not.toEqual(await words('ann', eve));
 });
 
-test('a refused new key replaces the old one once it is verified; a second device of a friend replaces nothing', async () => {
-  const [old, fresh] = [await keyOf('old'), await keyOf('fresh')];
-  await known(old);
-  const ann = homeOf('ann');
-  const refused = await verificationOf(ann, { key: fresh, account, refused: true });
-  expect(refused.replaces).toMatchObject([{ device: old }]);
-  expect((await verificationOf(ann, { key: fresh, account, refused: false })).replaces).toEqual([]);
-  await pinVerified(ann, { key: fresh, account, nick: 'ben' }, refused);
-  expect(await contactsOf(ann)).toMatchObject([{ device: fresh, pin: 'verified' }]);
-});
+test(
+  'a refused new key replaces the old one once it is verified; a second device of a friend replaces nothing',
+  { timeout: 60_000 },
+  async () => {
+    const [old, fresh] = [await keyOf('old'), await keyOf('fresh')];
+    await known(old);
+    const ann = homeOf('ann');
+    const refused = await verificationOf(ann, { key: fresh, account, refused: true });
+    expect(refused.replaces).toMatchObject([{ device: old }]);
+    expect((await verificationOf(ann, { key: fresh, account, refused: false })).replaces).toEqual([]);
+    await pinVerified(ann, { key: fresh, account, nick: 'ben' }, refused);
+    expect(await contactsOf(ann)).toMatchObject([{ device: fresh, pin: 'verified' }]);
+  },
+);
 
 test('a vouch is kept by the device that it is for alone, for its owner’s eyes', async () => {
   const fresh = await keyOf('fresh');

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createBoxKey, openBox, receiveSecret, sealBox, shareSecret } from '../../../src/trust/box.ts';
 
-test('any text goes through', async () => {
+test('any text goes through', { timeout: 60_000 }, async () => {
   const ben = await createBoxKey();
   await fc.assert(
     fc.asyncProperty(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), async (info, text) => {
@@ -21,7 +21,7 @@ function flip(text: string, encoding: 'base64' | 'base64url', bit: number): stri
   return bytes.toString(encoding);
 }
 
-test('no changed bit passes', async () => {
+test('no changed bit passes', { timeout: 60_000 }, async () => {
   const ben = await createBoxKey();
   const sealed = await sealBox(ben.key, 'x', 'attack at dawn');
   await fc.assert(

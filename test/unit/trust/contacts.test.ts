@@ -36,7 +36,7 @@ test('what is pinned is there after a restart, in a file that nobody else reads'
   expect((await openContacts(folder.path)).byDevice(anna.device)).toMatchObject(anna);
 });
 
-test('a pin rises and never falls', () => {
+test('a pin rises and never falls', { timeout: 60_000 }, () => {
   const device = newDevice().key;
   return fc.assert(
     fc.asyncProperty(fc.array(fc.constantFrom(...PINS), { minLength: 1, maxLength: 8 }), async (pins) => {
@@ -110,7 +110,7 @@ test('it holds although the clock steps back between forgetting and pinning', as
   expect((await openContacts(folder.path)).list()).toHaveLength(1);
 });
 
-test('names of strangers never make a book that cannot be read again', () =>
+test('names of strangers never make a book that cannot be read again', { timeout: 60_000 }, () =>
   fc.assert(
     fc.asyncProperty(fc.string({ unit: 'binary', maxLength: 3000 }), async (nick) => {
       await using folder = await home();
@@ -121,7 +121,8 @@ test('names of strangers never make a book that cannot be read again', () =>
       expect(read?.nick).toMatch(/^\P{C}{1,64}$/u);
     }),
     { numRuns: 30, examples: [[''], ['\u202eevil\u001b[2J'], ['\ud83d\ude00'.repeat(500)], ['\u0000'.repeat(3000)]] },
-  ));
+  ),
+);
 
 test('a server that makes up accounts fills the book, and friends still get in', { timeout: 60_000 }, async () => {
   await using folder = await home();

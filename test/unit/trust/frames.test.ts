@@ -129,7 +129,7 @@ test('keys that the server makes up do not displace the real one', async () => {
   }
 });
 
-test('a first record that was held back does not make the newest key forgotten', async () => {
+test('a first record that was held back does not make the newest key forgotten', { timeout: 60_000 }, async () => {
   const held = await anna.seals(ben, 'link', 'held back');
   // So many other links that Anna has to make a new key for this one.
   for (let other = 0; other < 400; other++) await anna.seals(ben, `link ${other}`, 'x');

@@ -8,7 +8,7 @@ import { newDevice } from '../../harness/circle.ts';
 const anna = newDevice();
 const anyText = fc.string({ unit: 'binary', maxLength: 200 });
 
-test('any text goes through as it is', () => {
+test('any text goes through as it is', { timeout: 60_000 }, () => {
   fc.assert(
     fc.property(anyText, (text) => {
       const signed = signText(anna, 'hello', text);
@@ -18,7 +18,7 @@ test('any text goes through as it is', () => {
   );
 });
 
-test('no changed, missing or added character passes', () => {
+test('no changed, missing or added character passes', { timeout: 60_000 }, () => {
   fc.assert(
     fc.property(anyText, fc.nat(), fc.string({ unit: 'binary', maxLength: 1 }), (text, at, other) => {
       const signed = signText(anna, 'hello', text);
