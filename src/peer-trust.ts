@@ -64,7 +64,7 @@ export function whoIs({ circle }: PeerTrust, jid: string): Who | undefined {
 }
 
 /** A certificate that lives for less than half of its time is due for a new one. */
-export function needsCertificate({ circle, device }: PeerTrust, inviter: string | undefined): boolean {
+function needsCertificate({ circle, device }: PeerTrust, inviter: string | undefined): boolean {
   if (inviter === undefined || inviter === device.key) return false;
   if (circle.certificate === undefined) return true;
   try {
