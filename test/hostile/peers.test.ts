@@ -20,7 +20,16 @@ import { attacks, type Attack, type Outcome } from '../harness/evil-rows.ts';
 import type { EvilServer } from '../harness/evil-server.ts';
 import { ran } from '../harness/evil-stand-ins.ts';
 import { openEvilWorld, type EvilWorld } from '../harness/evil-world.ts';
-import { answer, forge, question, reasonOf, strangeDevice, textOf, type Known } from '../harness/evil-words.ts';
+import {
+  absence,
+  answer,
+  forge,
+  question,
+  reasonOf,
+  strangeDevice,
+  textOf,
+  type Known,
+} from '../harness/evil-words.ts';
 import { virtualClock } from '../harness/virtual-clock.ts';
 import { capacityOf, soon } from '../harness/xmpp.ts';
 
@@ -223,6 +232,36 @@ function impersonate(couple: Couple, as: Known, to: Known, offers: boolean, sign
   return done.promise;
 }
 
+/** Mallory has a lease on Ben's machine and is banned; it succeeded if he keeps it. */
+const banningHolder =
+  (before: (evil: EvilServer, mallory: Friend, ben: Peer) => void) =>
+  async (on: EvilWorld): Promise<Outcome> => {
+    const inviter = strangeDevice();
+    const room = on.newRoom();
+    await using mallory = await on.open('mallory', room, { trust: { inviter: inviter.key } });
+    const certificate = signCertificate(inviter, {
+      room,
+      device: mallory.device.key,
+      account: mallory.account,
+      since: Date.now() - 1000,
+      until: Date.now() + 3_600_000,
+    });
+    await using ben = await openEvilPeer(on, 'ben', room, { trust: { inviter: inviter.key, save: async () => {} } });
+    mallory.circle.certify(certificate);
+    mallory.room.announce();
+    await vi.waitFor(() => {
+      if (ben.trust.circle.member(mallory.jid)?.trust !== 'invited' || !mallory.circle.member(ben.self))
+        throw new Error('not yet');
+    }, soon);
+    await mallory.mailbox.request(ben.self, leaseRequest());
+    before(on.evil, mallory, ben);
+    // What was injected has been dealt with when something that came later has.
+    await mallory.mailbox.request(ben.self, { kind: 'lease.end', lease: 'none', reason: 'none' }).catch(() => {});
+    await ben.trust.circle.adoptBans(signBans(inviter, { room, epoch: 1, banned: [mallory.device.key] }));
+    await new Promise(setImmediate); // the last of an ended lease goes in the same turn
+    return ben.worker.inUse.guests > 0 ? 'succeeded' : 'refused: the lease has ended';
+  };
+
 const rows: readonly Attack<EvilWorld>[] = [
   {
     name: 'stranger without a certificate asks for a lease in a room that gives them',
@@ -418,29 +457,15 @@ const rows: readonly Attack<EvilWorld>[] = [
     name: 'banned holder of a lease keeps it',
     guard: 'worker: leases of the banned end',
     off: ['peer.dismiss'],
-    async attack(on) {
-      const inviter = strangeDevice();
-      const room = on.newRoom();
-      await using mallory = await on.open('mallory', room, { trust: { inviter: inviter.key } });
-      const certificate = signCertificate(inviter, {
-        room,
-        device: mallory.device.key,
-        account: mallory.account,
-        since: Date.now() - 1000,
-        until: Date.now() + 3_600_000,
-      });
-      await using ben = await openEvilPeer(on, 'ben', room, { trust: { inviter: inviter.key, save: async () => {} } });
-      mallory.circle.certify(certificate);
-      mallory.room.announce();
-      await vi.waitFor(() => {
-        if (ben.trust.circle.member(mallory.jid)?.trust !== 'invited' || !mallory.circle.member(ben.self))
-          throw new Error('not yet');
-      }, soon);
-      await mallory.mailbox.request(ben.self, leaseRequest());
-      await ben.trust.circle.adoptBans(signBans(inviter, { room, epoch: 1, banned: [mallory.device.key] }));
-      await new Promise(setImmediate); // the last of an ended lease goes in the same turn
-      return ben.worker.inUse.guests > 0 ? 'succeeded' : 'refused: the lease has ended';
-    },
+    attack: banningHolder(() => {}),
+  },
+  {
+    name: 'banned holder of a lease is hidden by the server while the ban comes',
+    guard: 'worker: leases of the banned end, here or not',
+    off: ['peer.dismiss'],
+    attack: banningHolder((evil, mallory, ben) => {
+      evil.inject(ben.self, absence({ room: ben.room.jid, nick: 'mallory', jid: mallory.jid }, ben.self));
+    }),
   },
   {
     name: 'server opens a wire to a friend in the name of another',
