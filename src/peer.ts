@@ -30,6 +30,7 @@ import { openSession, type Session } from './xmpp/session.ts';
 import { openOwner, type Owner } from './consent.ts';
 import { peerApi } from './peer-api.ts';
 import { createBoot } from './peer-boot.ts';
+import { createPartners } from './peer-partners.ts';
 import { answer } from './peer-requests.ts';
 import {
   introductionsOf,
@@ -154,12 +155,14 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   );
 
   const privateKeys = new Map<string, string>();
+  const partners = createPartners(circle, (jid) => worker.knows(jid));
   const hosting: Pick<WorkerDeps, Exclude<keyof HostingDeps, 'onChange'>> = {
     self: mailbox.self,
     clock: systemClock,
     log,
-    openWire: (request) =>
-      request.rung === 'stanza'
+    openWire: (request) => {
+      partners.remember(request.peer);
+      return request.rung === 'stanza'
         ? Promise.resolve(
             openStanza({ peer: request.peer, link: request.channel, channel: frames, onBatch: request.onBatch, log }),
           )
@@ -169,7 +172,8 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
             pipe: router.pipe(request),
             onBatch: request.onBatch,
             signal: request.signal,
-          }),
+          });
+    },
     boot: createBoot({
       self: mailbox.self,
       runDirectory: directory.path,
@@ -223,7 +227,6 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   );
 
   let peer: Peer | undefined;
-  const deviceOf = (jid: string) => circle.member(jid)?.device ?? circle.refusedKey(jid) ?? '';
   const outcast = Promise.withResolvers<KithError>();
   stack.defer(
     circle.listen({
@@ -234,7 +237,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
           .catch((error: unknown) => log.error('list of bans not kept', { reason: describeError(error) }));
         if (self) return outcast.resolve(bannedFrom(options.room));
         room?.announce(); // with new keys
-        worker.dismiss((jid) => banned.has(deviceOf(jid)), 'its holder was banned from the room');
+        worker.dismiss((jid) => banned.has(partners.deviceOf(jid)), 'its holder was banned from the room');
         peer?.job?.consider();
       },
     }),
@@ -243,16 +246,17 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   const isPresent = (jid: string) =>
     room?.occupants().some((occupant) => occupant.jid === jid && occupant.alive) ?? false;
   stack.defer(
-    mailbox.serve(async (from, request) =>
-      answer(from, request, {
+    mailbox.serve(async (from, request) => {
+      if (request.kind === 'lease.request') partners.remember(from);
+      return answer(from, request, {
         worker,
         router,
         images,
         job: peer?.job,
         inRoom: from === mailbox.self || isFriend(from),
         mayAsk: from === mailbox.self || (options.role !== 'initiator' && isFriend(from)),
-      }),
-    ),
+      });
+    }),
   );
   room = stack.use(
     await joinRoom({

@@ -1,4 +1,5 @@
 /** Why a token of an invitation opens no door, in the one wording that server, host and guest share. */
+import { createHash } from 'node:crypto';
 import { KithError } from '../base/errors.ts';
 
 export type TokenFault = 'unknown' | 'expired' | 'used-up' | 'revoked' | 'wrong-room';
@@ -17,6 +18,13 @@ const FAULTS: Readonly<Record<TokenFault, { readonly message: string; readonly h
   revoked: { message: 'this invitation was revoked', hint: 'ask your friend for a new one' },
   'wrong-room': { message: 'this invitation is for another room', hint: 'ask your friend for one for this room' },
 };
+
+/**
+ * What the server hears of a token: enough to make an account, nothing to become a member with, for which the inviter wants the token
+ * itself. Else whoever runs the server could enter the room in the place of each friend that it makes an account for.
+ */
+export const registrationToken = (token: string): string =>
+  createHash('sha256').update(`kith:0 register\n${token}`).digest('base64url');
 
 export const tokenError = (fault: TokenFault): KithError =>
   new KithError({ code: `invitation.${fault}`, ...FAULTS[fault], retry: 'never' });

@@ -1,7 +1,7 @@
 /** Everything that arrives: repeats dropped, handlers shielded, questions that nobody takes refused. */
 import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { STANZA_ERROR_NS, xml, type Element } from './xml.ts';
+import { ownText, STANZA_ERROR_NS, xml, type Element } from './xml.ts';
 
 /** True: taken, nobody else needs to answer it. */
 export type StanzaHandler = (stanza: Element) => boolean | void;
@@ -24,7 +24,7 @@ export function createInbox(options: {
   function isRepeat(stanza: Element): boolean {
     const { id, from, type } = stanza.attrs as Partial<Record<string, string>>;
     if (stanza.name !== 'message' || !id || id.length > MAX_ID || type === 'error') return false;
-    const key = `${from ?? ''} ${id}`;
+    const key = ownText(`${from ?? ''} ${id}`);
     if (seen.has(key)) return true;
     seen.add(key);
     if (seen.size > MAX_SEEN) for (const oldest of seen.values()) return !seen.delete(oldest);

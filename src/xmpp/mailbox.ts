@@ -18,7 +18,7 @@ import { KITH_NS } from '../protocol/namespaces.ts';
 import { ReplayCache } from './replay.ts';
 import { Refused, type RequestOptions } from './requests.ts';
 import type { Session } from './session.ts';
-import { asciiJson, bareJid, readKith, STANZA_ERROR_NS, xml, type Element } from './xml.ts';
+import { asciiJson, bareJid, type Element, ownText, readKith, STANZA_ERROR_NS, xml } from './xml.ts';
 
 /** Envelopes: what the server carries it can neither read nor forge. */
 export interface Seals {
@@ -123,7 +123,7 @@ export function openMailbox(options: {
     if (!from || to !== session.jid || !id || id.length > MAX_ID) return false;
     const text = element.getText();
     void replays
-      .once(`${from} ${id}`, () => answerEnvelope(from, text))
+      .once(ownText(`${from} ${id}`), () => answerEnvelope(from, text))
       .then((body) => {
         const sent = session.send(answer(from, id, body), { priority: 'control' });
         if (!sent) log.warn('reply not sent', { from });

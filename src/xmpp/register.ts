@@ -1,7 +1,7 @@
 /** Making an account with an invitation: in-band registration (XEP-0077) unlocked by a token (XEP-0445), over the pinned stream. */
 import { KithError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
-import { tokenError, tokenFaultOf } from '../protocol/tokens.ts';
+import { tokenError, tokenFaultOf, registrationToken } from '../protocol/tokens.ts';
 import { readFeatures, unexpected } from './login.ts';
 import { openStream, type Stream } from './stream.ts';
 import { errorCondition, STANZA_ERROR_NS, stanzaError, xml, type Element } from './xml.ts';
@@ -37,7 +37,11 @@ async function converse(options: Registration, signal: AbortSignal): Promise<voi
   const stream = await openStream({ ...options, signal });
   try {
     await readFeatures(stream);
-    const allowed = await ask(stream, domain, xml('preauth', { xmlns: 'urn:xmpp:pars:0', token }));
+    const allowed = await ask(
+      stream,
+      domain,
+      xml('preauth', { xmlns: 'urn:xmpp:pars:0', token: registrationToken(token) }),
+    );
     if (allowed.attrs['type'] === 'error') throw tokenRefused(allowed);
     const query = xml(
       'query',

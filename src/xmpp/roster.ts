@@ -1,6 +1,7 @@
 /** Who is in the room, pure: joins, leaves, capacity, and who has been silent for too long to be alive. */
 import { DEAD_AFTER_MS } from '../protocol/limits.ts';
 import type { Capacity } from '../protocol/capacity.ts';
+import { ownText } from './xml.ts';
 
 export interface Occupant {
   /** Full JID: where requests go. */
@@ -38,7 +39,8 @@ export class Roster {
 
   /** An available presence. `capacity` is undefined when it carries none that is valid. */
   present(who: { jid: string; nick: string; capacity: Capacity | undefined }, now: number): RoomEvent[] {
-    const { jid, nick, capacity } = who;
+    const { capacity } = who;
+    const [jid, nick] = [ownText(who.jid), ownText(who.nick)];
     const known = this.#byJid.get(jid);
     const facts = { jid, nick, ...(capacity ? { capacity } : {}) };
     if (!known) {

@@ -8,6 +8,7 @@ import { KithError } from '../base/errors.ts';
 import { silentLog, type Log } from '../base/log.ts';
 import { findProgram, startChild, type Child } from '../base/process.ts';
 import { ensureCertificate } from './certificate.ts';
+import { registrationToken } from '../protocol/tokens.ts';
 import { freePort, hasListener, waitForServer } from './listening.ts';
 import { registerAccount } from './register.ts';
 import { prosodyConfig, STOCK_BYTES_PER_SECOND } from './server-config.ts';
@@ -124,7 +125,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     if (tail.some((line) => line.includes('Failed to open server port'))) throw portTaken(listen, port);
     const createToken = async ({ expires, uses }: TokenTerms = UNLIMITED): Promise<string> => {
       const token = randomBytes(16).toString('hex');
-      const line = `${token} ${Math.floor(expires / 1000)} ${uses}\n`;
+      const line = `${registrationToken(token)} ${Math.floor(expires / 1000)} ${uses}\n`;
       await appendFile(join(directory, 'tokens'), line, { mode: 0o600 });
       return token;
     };
@@ -152,7 +153,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       adminAccount: { username: ADMIN, password },
       pid: child.pid ?? 0,
       createToken,
-      revokeToken: (token) => appendFile(join(directory, 'revoked'), `${token}\n`, { mode: 0o600 }),
+      revokeToken: (token) => appendFile(join(directory, 'revoked'), `${registrationToken(token)}\n`, { mode: 0o600 }),
       closed,
       [Symbol.asyncDispose]: stop,
     };

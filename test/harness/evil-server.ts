@@ -29,6 +29,8 @@ export interface EvilServer extends AsyncDisposable {
   readonly port: number;
   /** Everything that clients and Prosody said so far, before any script. */
   readonly record: readonly Traffic[];
+  /** Tokens that clients showed to make accounts (XEP-0445). */
+  readonly tokens: readonly string[];
   /** Empties the record. */
   forget(): void;
   /** Scripts are asked in order; the first that does not let it pass decides. The returned function ends it. */
@@ -64,6 +66,7 @@ export async function startEvilServer(prosody: TestServer): Promise<EvilServer> 
   const [key, cert] = await Promise.all([file('server.key'), file('server.crt')]);
   const lines = new Set<Line>();
   const record: Traffic[] = [];
+  const tokens: string[] = [];
   const scripts = new Set<Script>();
 
   const decide = (traffic: Traffic): readonly Element[] => {
@@ -78,7 +81,7 @@ export async function startEvilServer(prosody: TestServer): Promise<EvilServer> 
 
   const server = createServer({ key, cert, ALPNProtocols: ['xmpp-client'] }, (client) => {
     const upstream = connect({ host: '127.0.0.1', port: prosody.server.port, rejectUnauthorized: false });
-    const line = relay(client, upstream, decide);
+    const line = relay(client, upstream, decide, tokens);
     lines.add(line);
     client.on('close', () => lines.delete(line));
   });
@@ -109,6 +112,7 @@ export async function startEvilServer(prosody: TestServer): Promise<EvilServer> 
   return {
     port: address.port,
     record,
+    tokens,
     forget: () => void record.splice(0),
     run,
     inject,
@@ -146,7 +150,12 @@ const copyOf = (element: Element): Element =>
     ...element.children.map((child) => (typeof child === 'string' ? child : copyOf(child))),
   );
 
-function relay(client: TLSSocket, upstream: TLSSocket, decide: (traffic: Traffic) => readonly Element[]): Line {
+function relay(
+  client: TLSSocket,
+  upstream: TLSSocket,
+  decide: (traffic: Traffic) => readonly Element[],
+  tokens: string[],
+): Line {
   const line: Line = {
     jid: '',
     toClient: (text) => void client.write(text),
@@ -168,6 +177,8 @@ function relay(client: TLSSocket, upstream: TLSSocket, decide: (traffic: Traffic
     if (found.getNS() === SM_NS && found.name === 'resume') return back(`<failed xmlns='${SM_NS}'/>`);
     if (found.getNS() === SM_NS && found.name === 'enabled') counted = { ofClient: 0, ofServer: 0 };
     if (found.name === 'success') begin(); // both sides begin their streams anew
+    const token = found.getChild('preauth')?.attrs['token'] as string | undefined;
+    if (token !== undefined) tokens.push(token);
     const jid = found.getChild('bind')?.getChildText('jid');
     if (jid && from === 'server') line.jid = jid;
     if (!counted || !STANZAS.includes(found.name)) return forth(found.toString());

@@ -78,7 +78,7 @@ export const guards = {
   },
   'mailbox.once': {
     file: mailbox,
-    find: 'replays.once(`${from} ${id}`, () => answerEnvelope(from, text))',
+    find: 'replays.once(ownText(`${from} ${id}`), () => answerEnvelope(from, text))',
     off: 'answerEnvelope(from, text)',
   },
   'mailbox.schema': {
@@ -165,7 +165,7 @@ export const guards = {
     off: 'false',
   },
   'peer.image': { file: requests, find: '!job || !isMember || request.job !== job.id', off: 'false' },
-  'peer.dismiss': { file: peer, find: 'banned.has(deviceOf(jid))', off: 'false' },
+  'peer.dismiss': { file: peer, find: 'banned.has(partners.deviceOf(jid))', off: 'false' },
   'policy.memory': { file: 'src/job/policy-caps.ts', find: 'memoryMiB > most - inUse.memoryMiB', off: 'false' },
   'lease.holder': { file: 'src/job/lease.ts', find: 'entry?.lease.holder !== holder', off: '!entry' },
   'report.holder': {
@@ -230,6 +230,8 @@ export const guards = {
   },
   'invitation.form': { file: invitation, find: "Buffer.from(signed).toString('base64url') !== code", off: 'false' },
   'invitation.expires': { file: invitation, find: 'invitation.expires <= now', off: 'false' },
+  'token.client': { file: 'src/xmpp/register.ts', find: 'registrationToken(token)', off: 'token' },
+  'token.server': { file: 'src/xmpp/server.ts', find: 'registrationToken(token)', off: 'token', times: 2 },
   'gate.uses': { file: gate, find: 'grant.devices.length >= grant.uses', off: 'false' },
   'gate.revoked': { file: gate, find: 'grant.revoked', off: 'false' },
   'gate.room': { file: gate, find: 'grant.room !== room', off: 'false' },

@@ -2,6 +2,9 @@
 import { afterAll, beforeAll, expect, vi } from 'vitest';
 import { createBoxKey, openBox } from '../../src/trust/box.ts';
 import type { Device } from '../../src/trust/device.ts';
+import { errorCode } from '../../src/base/errors.ts';
+import { registerAccount } from '../../src/xmpp/register.ts';
+import { openGate } from '../../src/trust/gate.ts';
 import { boxInfo, readEnvelope } from '../../src/trust/envelope.ts';
 import { readHello, signHello, type Hello } from '../../src/trust/hello.ts';
 import { signBans, signCertificate, signVouch, type Certificate } from '../../src/trust/membership.ts';
@@ -274,6 +277,27 @@ const rows: readonly Attack<EvilWorld>[] = [
       await show(ben, { nick: 'mallory', jid: hello.jid }, signHello(device, hello));
       return judge(ben.circle.member(hello.jid) !== undefined, 'it is no member');
     }),
+  },
+  {
+    name: 'server enters the room by the token with which it made an account for a friend',
+    guard: 'token: the server hears a digest of it',
+    off: ['token.client', 'token.server'],
+    async attack({ evil, prosody }) {
+      const { host, domain, fingerprint } = prosody.server;
+      const [gate, now] = [openGate(), Date.now()];
+      const terms = { expires: now + HOUR, uses: 1 };
+      const token = await prosody.server.createToken(terms);
+      gate.issue({ token, room: 'r@rooms.kith.internal', ...terms }, now);
+      const username = `friend-${token.slice(0, 8)}`;
+      await registerAccount({ host, port: evil.port, domain, fingerprint, token, username, password: 'secret' });
+      const mine = { token: evil.tokens.at(-1) ?? '', room: 'r@rooms.kith.internal', device: strangeDevice().key };
+      try {
+        gate.admit(mine, now);
+        return 'succeeded';
+      } catch (error) {
+        return `refused: ${errorCode(error)}`;
+      }
+    },
   },
   {
     name: 'somebody makes a certificate for himself',
