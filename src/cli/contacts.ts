@@ -1,5 +1,5 @@
 /** `kith contacts`: which keys this home knows, whose they are, and why it trusts them. */
-import { contactsOf } from '../identity.ts';
+import { contactsOf } from '../home/identity.ts';
 import type { CommandContext } from './command.ts';
 import { atMostWords } from './connect.ts';
 import { printable } from './output.ts';

@@ -1,6 +1,6 @@
 /** `kith doctor`: what works on this machine and with its server and room; for all else what it costs and what to do. */
 import type { Log } from '../base/log.ts';
-import { examineHost, type CheckReport, type Examination } from '../doctor.ts';
+import { examineHost, type CheckReport, type Examination } from '../doctor/doctor.ts';
 import type { CommandContext } from './command.ts';
 import { loadConfig, serverOf } from './config.ts';
 import { atMostWords } from './connect.ts';

@@ -4,7 +4,7 @@ import { userInfo } from 'node:os';
 import { KithError } from '../base/errors.ts';
 import { isName, NAME_PATTERN } from '../base/ids.ts';
 import { MAX_INVITATION_SECONDS, MAX_USES } from '../control/host-api.ts';
-import { hostRoom, type Hosted } from '../host.ts';
+import { hostRoom, type Hosted } from '../host/host.ts';
 import type { CommandContext } from './command.ts';
 import { durationOption, numberOption, textOption } from './options.ts';
 import { untilAborted } from './wait.ts';

@@ -1,5 +1,5 @@
 /** `kith id`: the key of this device, by which friends know it. */
-import { identityOf } from '../identity.ts';
+import { identityOf } from '../home/identity.ts';
 import type { CommandContext } from './command.ts';
 import { atMostWords } from './connect.ts';
 

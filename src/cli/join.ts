@@ -2,7 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
 import { KithError } from '../base/errors.ts';
-import { joinByInvitation, type Joined } from '../join.ts';
+import { joinByInvitation, type Joined } from '../home/join.ts';
 import type { CommandContext } from './command.ts';
 import { loadConfig } from './config.ts';
 import { atMostWords } from './connect.ts';

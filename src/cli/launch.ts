@@ -1,8 +1,8 @@
 /** What `peer`, `worker` and `run` share: from flags and files to a peer in the room. */
-import { accessByInvitation, accessByMembership, readVouch, type Access } from '../account.ts';
+import { accessByInvitation, accessByMembership, readVouch, type Access } from '../home/account.ts';
 import { errorCode, KithError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
-import { openPeer, type Peer, type PeerOptions } from '../peer.ts';
+import { openPeer, type Peer, type PeerOptions } from '../peer/peer.ts';
 import type { CommandContext } from './command.ts';
 import { askHuman } from './ask.ts';
 import { loadConfig, PROFILES, serverOf, type Config } from './config.ts';

@@ -1,7 +1,7 @@
 /** `kith policy`: the rules that decide who may place guests here; shows, changes, checks and explains them. */
 import { access } from 'node:fs/promises';
 import { errorCode, KithError } from '../base/errors.ts';
-import { policyPath, policyWithoutPeer, readPolicy, setField, setFriend } from '../consent.ts';
+import { policyPath, policyWithoutPeer, readPolicy, setField, setFriend } from '../peer/owner.ts';
 import type { PolicyView } from '../control/api.ts';
 import { findPeers } from '../control/choose.ts';
 import { connectControl } from '../control/client.ts';

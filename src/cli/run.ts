@@ -2,8 +2,17 @@
 import { KithError } from '../base/errors.ts';
 import { MAX_GUESTS } from '../protocol/limits.ts';
 import type { Rung } from '../protocol/plan.ts';
-import { drawPlan, dryRun, loadJob, override, prepareImages, runJob, type Job, type JobState } from '../run-job.ts';
-import type { Peer } from '../peer.ts';
+import {
+  drawPlan,
+  dryRun,
+  loadJob,
+  override,
+  prepareImages,
+  runJob,
+  type Job,
+  type JobState,
+} from '../peer/run-job.ts';
+import type { Peer } from '../peer/peer.ts';
 import type { CommandContext } from './command.ts';
 import { launchPeer } from './launch.ts';
 import { numberOption, textOption } from './options.ts';

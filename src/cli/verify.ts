@@ -4,7 +4,7 @@ import { KithError } from '../base/errors.ts';
 import { findPeers, type FoundPeer } from '../control/choose.ts';
 import { connectControl } from '../control/client.ts';
 import { socketOf } from '../control/directory.ts';
-import { pinVerified, verificationOf, type Verification } from '../identity.ts';
+import { pinVerified, verificationOf, type Verification } from '../home/identity.ts';
 import type { CommandContext } from './command.ts';
 import { atMostWords } from './connect.ts';
 import { textOption } from './options.ts';

@@ -1,6 +1,6 @@
 /** `kith vouch`: an old device of yours says that a new one is yours, too, so that friends need not compare words again. */
 import { KithError } from '../base/errors.ts';
-import { takeVouch, vouchFor } from '../identity.ts';
+import { takeVouch, vouchFor } from '../home/identity.ts';
 import type { CommandContext } from './command.ts';
 import { atMostWords } from './connect.ts';
 import { textOption } from './options.ts';

@@ -1,5 +1,5 @@
 /** What every report of the doctor owes its reader. */
-import type { CheckReport } from '../../src/doctor.ts';
+import type { CheckReport } from '../../src/doctor/doctor.ts';
 
 /** Reports that are not fine and keep their cost or their cure to themselves: none. */
 export const withoutAdvice = (reports: readonly CheckReport[]): readonly CheckReport[] =>

@@ -4,8 +4,8 @@ import type { Guard } from '../harness/evil-guards.ts';
 const scram = 'src/xmpp/scram.ts';
 const mailbox = 'src/xmpp/mailbox.ts';
 const signed = 'src/trust/signed.ts';
-const peer = 'src/peer.ts';
-const requests = 'src/peer-requests.ts';
+const peer = 'src/peer/peer.ts';
+const requests = 'src/peer/answer.ts';
 const worker = 'src/job/worker.ts';
 const sealedFrames = 'src/trust/frames.ts';
 const signal = 'src/wire/signal.ts';
@@ -157,7 +157,7 @@ export const guards = {
   'bans.spread': { file: circle, find: 'bansText !== undefined && entry.epoch < epoch', off: 'false' },
   'ban.rotate': { file: 'src/trust/own-keys.ts', find: 'createBoxKey()', off: 'kept.at(-1)?.box ?? createBoxKey()' },
 
-  'peer.stranger': { file: 'src/peer-trust.ts', find: "member?.trust === 'stranger'", off: 'false' },
+  'peer.stranger': { file: 'src/peer/trust.ts', find: "member?.trust === 'stranger'", off: 'false' },
   'peer.mayAsk': { file: peer, find: "options.role !== 'initiator' && isFriend(from)", off: 'true' },
   'peer.signal': {
     file: requests,

@@ -7,7 +7,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { checkJob } from '../../src/job/define.ts';
 import type { Ask } from '../../src/job/guest-client.ts';
 import { startJob, type JobRun } from '../../src/job/initiator.ts';
-import type { Peer, PeerOptions } from '../../src/peer.ts';
+import type { Peer, PeerOptions } from '../../src/peer/peer.ts';
 import type { Plan } from '../../src/protocol/plan.ts';
 import { idOf, readEnvelope } from '../../src/trust/envelope.ts';
 import { signBans, signCertificate } from '../../src/trust/membership.ts';

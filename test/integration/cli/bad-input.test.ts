@@ -376,7 +376,10 @@ describe('this machine', () => {
 
   it('without Prosody', async () => {
     const failure = failureOf(
-      await world.run(['host', '--name', 'another', '--json'], { env: { PATH: pathWith('mute', {}, ['openssl']) }, setUp: false }),
+      await world.run(['host', '--name', 'another', '--json'], {
+        env: { PATH: pathWith('mute', {}, ['openssl']) },
+        setUp: false,
+      }),
     );
     expect(failure).toMatchObject({ exit: 69, code: 'xmpp.prosody-missing' });
     expect(failure.next).toContain('prosody');

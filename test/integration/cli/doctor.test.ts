@@ -7,8 +7,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { startChild } from '../../../src/base/process.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import type { Subject } from '../../../src/doctor/check.ts';
-import { examineHost, type CheckReport, type DoctorOptions } from '../../../src/doctor.ts';
-import { openRooms } from '../../../src/rooms.ts';
+import { examineHost, type CheckReport, type DoctorOptions } from '../../../src/doctor/doctor.ts';
+import { openRooms } from '../../../src/home/rooms.ts';
 import { openDevice } from '../../../src/trust/device.ts';
 import { decodeInvitation, encodeInvitation } from '../../../src/trust/invitation.ts';
 import { configureRoom, type CreateOptions } from '../../../src/xmpp/room-config.ts';

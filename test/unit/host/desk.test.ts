@@ -1,14 +1,14 @@
 /** The authority of a room, without a server: who gets a certificate, who is put out, and what the server is told. */
 import { expect, test } from 'vitest';
-import { KithError } from '../../src/base/errors.ts';
-import { openDesk, recordsOf, type Desk, type DeskOptions } from '../../src/host-desk.ts';
-import { fingerprintOf } from '../../src/trust/device.ts';
-import { openGate } from '../../src/trust/gate.ts';
-import { decodeInvitation } from '../../src/trust/invitation.ts';
-import { openBans, openCertificate, signBans } from '../../src/trust/membership.ts';
-import { silentLog } from '../../src/base/log.ts';
-import { openParty, ROOM, type Party } from '../harness/circle.ts';
-import { codeOf } from '../harness/xmpp.ts';
+import { KithError } from '../../../src/base/errors.ts';
+import { openDesk, recordsOf, type Desk, type DeskOptions } from '../../../src/host/desk.ts';
+import { fingerprintOf } from '../../../src/trust/device.ts';
+import { openGate } from '../../../src/trust/gate.ts';
+import { decodeInvitation } from '../../../src/trust/invitation.ts';
+import { openBans, openCertificate, signBans } from '../../../src/trust/membership.ts';
+import { silentLog } from '../../../src/base/log.ts';
+import { openParty, ROOM, type Party } from '../../harness/circle.ts';
+import { codeOf } from '../../harness/xmpp.ts';
 
 interface Hosting extends AsyncDisposable {
   readonly desk: Desk;

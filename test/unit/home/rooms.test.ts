@@ -4,11 +4,11 @@ import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { errorCode } from '../../src/base/errors.ts';
-import { isMember, openRooms, type SavedRoom } from '../../src/rooms.ts';
-import type { Device } from '../../src/trust/device.ts';
-import { decodeInvitation, encodeInvitation } from '../../src/trust/invitation.ts';
-import { signBans, signCertificate } from '../../src/trust/membership.ts';
+import { errorCode } from '../../../src/base/errors.ts';
+import { isMember, openRooms, type SavedRoom } from '../../../src/home/rooms.ts';
+import type { Device } from '../../../src/trust/device.ts';
+import { decodeInvitation, encodeInvitation } from '../../../src/trust/invitation.ts';
+import { signBans, signCertificate } from '../../../src/trust/membership.ts';
 
 let folder: string;
 beforeEach(async () => {

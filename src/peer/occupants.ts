@@ -1,9 +1,9 @@
 /** Who is in the room, with what, and how far it is trusted, as the local programs of its owner see it. */
-import type { OccupantStatus } from './control/api.ts';
-import type { Circle } from './trust/circle.ts';
-import type { Contacts } from './trust/contacts.ts';
-import { fingerprintOf } from './trust/device.ts';
-import type { Room } from './xmpp/room.ts';
+import type { OccupantStatus } from '../control/api.ts';
+import type { Circle } from '../trust/circle.ts';
+import type { Contacts } from '../trust/contacts.ts';
+import { fingerprintOf } from '../trust/device.ts';
+import type { Room } from '../xmpp/room.ts';
 
 export const occupantsOf = (room: Room, circle: Circle): OccupantStatus[] =>
   room.occupants().map(({ nick, jid, alive, capacity }) => ({

@@ -2,13 +2,13 @@
 import { writeFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readAccess } from './account.ts';
-import { KithError } from './base/errors.ts';
-import type { Paths } from './base/paths.ts';
-import { openContacts, type Contact } from './trust/contacts.ts';
-import { fingerprintOf, openDevice } from './trust/device.ts';
-import { openVouch, signVouch } from './trust/membership.ts';
-import { isSoundKey } from './trust/signed.ts';
-import { wordsOf } from './trust/words.ts';
+import { KithError } from '../base/errors.ts';
+import type { Paths } from '../base/paths.ts';
+import { openContacts, type Contact } from '../trust/contacts.ts';
+import { fingerprintOf, openDevice } from '../trust/device.ts';
+import { openVouch, signVouch } from '../trust/membership.ts';
+import { isSoundKey } from '../trust/signed.ts';
+import { wordsOf } from '../trust/words.ts';
 
 export interface Identity {
   readonly fingerprint: string;

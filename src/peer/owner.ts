@@ -1,17 +1,17 @@
 /** Composition root of consent: the owner's policy on this machine, for a peer that runs and for commands that run without one. */
 import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
-import { systemClock } from './base/clock.ts';
-import type { Log } from './base/log.ts';
-import type { Paths } from './base/paths.ts';
-import { findProgram } from './base/process.ts';
-import type { PolicyView } from './control/api.ts';
-import { probeConfinement } from './guest/confinement.ts';
-import { ruleFor, setField, setFriend } from './job/policy-edit.ts';
-import { readPolicy } from './job/policy-file.ts';
-import { openPolicyStore } from './job/policy-store.ts';
-import { policyRows } from './job/policy-view.ts';
-import { defaultLimits, type Policy, type Who } from './job/policy.ts';
+import { systemClock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Paths } from '../base/paths.ts';
+import { findProgram } from '../base/process.ts';
+import type { PolicyView } from '../control/api.ts';
+import { probeConfinement } from '../guest/confinement.ts';
+import { ruleFor, setField, setFriend } from '../job/policy-edit.ts';
+import { readPolicy } from '../job/policy-file.ts';
+import { openPolicyStore } from '../job/policy-store.ts';
+import { policyRows } from '../job/policy-view.ts';
+import { defaultLimits, type Policy, type Who } from '../job/policy.ts';
 
 export { readPolicy, setField, setFriend };
 

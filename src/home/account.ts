@@ -2,15 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KithError } from './base/errors.ts';
-import { isName, shortId } from './base/ids.ts';
-import type { Log } from './base/log.ts';
-import type { Paths } from './base/paths.ts';
-import type { PeerOptions } from './peer.ts';
-import type { TrustOptions } from './peer-trust.ts';
+import { KithError } from '../base/errors.ts';
+import { isName, shortId } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import type { Paths } from '../base/paths.ts';
+import type { PeerOptions } from '../peer/peer.ts';
+import type { TrustOptions } from '../peer/trust.ts';
 import { isMember, openRooms, type Rooms, type SavedRoom } from './rooms.ts';
-import { decodeInvitation, type Invitation } from './trust/invitation.ts';
-import { registerAccount } from './xmpp/register.ts';
+import { decodeInvitation, type Invitation } from '../trust/invitation.ts';
+import { registerAccount } from '../xmpp/register.ts';
 
 export type Access = Pick<PeerOptions, 'server' | 'account' | 'room' | 'trust'>;
 

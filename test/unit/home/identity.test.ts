@@ -3,12 +3,19 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Paths } from '../../src/base/paths.ts';
-import { contactsOf, identityOf, pinVerified, takeVouch, verificationOf, vouchFor } from '../../src/identity.ts';
-import { openContacts } from '../../src/trust/contacts.ts';
-import { openDevice } from '../../src/trust/device.ts';
-import { openVouch } from '../../src/trust/membership.ts';
-import { codeOf } from '../harness/xmpp.ts';
+import type { Paths } from '../../../src/base/paths.ts';
+import {
+  contactsOf,
+  identityOf,
+  pinVerified,
+  takeVouch,
+  verificationOf,
+  vouchFor,
+} from '../../../src/home/identity.ts';
+import { openContacts } from '../../../src/trust/contacts.ts';
+import { openDevice } from '../../../src/trust/device.ts';
+import { openVouch } from '../../../src/trust/membership.ts';
+import { codeOf } from '../../harness/xmpp.ts';
 
 let folder: string;
 beforeEach(async () => {

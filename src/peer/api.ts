@@ -1,12 +1,12 @@
 /** What `kith ps`, `exec`, `logs`, `console` and `down` see of a running peer. */
-import { describeError, KithError } from './base/errors.ts';
-import type { GuestStatus, LinkStatus, PeerApi, PeerStatus } from './control/api.ts';
-import type { GuestConsole, RunningGuest } from './guest/guest.ts';
-import type { Hosting } from './job/hosting.ts';
-import type { GuestReport } from './protocol/messages.ts';
-import type { Plan } from './protocol/plan.ts';
+import { describeError, KithError } from '../base/errors.ts';
+import type { GuestStatus, LinkStatus, PeerApi, PeerStatus } from '../control/api.ts';
+import type { GuestConsole, RunningGuest } from '../guest/guest.ts';
+import type { Hosting } from '../job/hosting.ts';
+import type { GuestReport } from '../protocol/messages.ts';
+import type { Plan } from '../protocol/plan.ts';
 import type { Peer } from './peer.ts';
-import { SOFTWARE } from './version.ts';
+import { SOFTWARE } from '../version.ts';
 import { occupantsOf, reconsider } from './occupants.ts';
 
 /** One page of a console log through the local socket. */

@@ -1,37 +1,37 @@
 /** Composition root: the one place where session, room, mailbox, images, guests, wires, worker and control are plugged together. */
 import { mkdir, statfs } from 'node:fs/promises';
-import { systemClock } from './base/clock.ts';
-import { describeError, KithError } from './base/errors.ts';
-import type { Log } from './base/log.ts';
-import type { Paths } from './base/paths.ts';
-import type { PeerStatus } from './control/api.ts';
-import { openPeerDirectory } from './control/directory.ts';
-import { serveControl } from './control/server.ts';
-import { probeHost, type HostFacts } from './guest/probe.ts';
-import { openStore, type Store } from './image/store.ts';
-import type { Prompt } from './job/consent.ts';
-import type { Accept, Limits } from './job/policy.ts';
-import type { Ask } from './job/guest-client.ts';
-import type { JobRun } from './job/initiator.ts';
-import { openWorker, type Worker, type WorkerDeps } from './job/worker.ts';
-import { createImageExchange, type ImageExchange } from './job/images.ts';
-import type { HostingDeps } from './job/hosting.ts';
-import type { Capacity } from './protocol/capacity.ts';
-import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
-import { openBlob } from './wire/blob.ts';
-import { createSignalRouter, type SignalRouter } from './wire/signaling.ts';
-import { openStanza } from './wire/stanza.ts';
-import { openWebrtc } from './wire/webrtc.ts';
-import { createFrameCipher } from './trust/frames.ts';
-import { openFrameChannel } from './xmpp/frames.ts';
-import { openMailbox, type Mailbox } from './xmpp/mailbox.ts';
-import { joinRoom, type Room } from './xmpp/room.ts';
-import { openSession, type Session } from './xmpp/session.ts';
-import { openOwner, type Owner } from './consent.ts';
-import { peerApi } from './peer-api.ts';
-import { createBoot } from './peer-boot.ts';
-import { createPartners } from './peer-partners.ts';
-import { answer } from './peer-requests.ts';
+import { systemClock } from '../base/clock.ts';
+import { describeError, KithError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Paths } from '../base/paths.ts';
+import type { PeerStatus } from '../control/api.ts';
+import { openPeerDirectory } from '../control/directory.ts';
+import { serveControl } from '../control/server.ts';
+import { probeHost, type HostFacts } from '../guest/probe.ts';
+import { openStore, type Store } from '../image/store.ts';
+import type { Prompt } from '../job/consent.ts';
+import type { Accept, Limits } from '../job/policy.ts';
+import type { Ask } from '../job/guest-client.ts';
+import type { JobRun } from '../job/initiator.ts';
+import { openWorker, type Worker, type WorkerDeps } from '../job/worker.ts';
+import { createImageExchange, type ImageExchange } from '../job/images.ts';
+import type { HostingDeps } from '../job/hosting.ts';
+import type { Capacity } from '../protocol/capacity.ts';
+import { PROTOCOL_VERSION } from '../protocol/namespaces.ts';
+import { openBlob } from '../wire/blob.ts';
+import { createSignalRouter, type SignalRouter } from '../wire/signaling.ts';
+import { openStanza } from '../wire/stanza.ts';
+import { openWebrtc } from '../wire/webrtc.ts';
+import { createFrameCipher } from '../trust/frames.ts';
+import { openFrameChannel } from '../xmpp/frames.ts';
+import { openMailbox, type Mailbox } from '../xmpp/mailbox.ts';
+import { joinRoom, type Room } from '../xmpp/room.ts';
+import { openSession, type Session } from '../xmpp/session.ts';
+import { openOwner, type Owner } from './owner.ts';
+import { peerApi } from './api.ts';
+import { createBoot } from './boot.ts';
+import { createPartners } from './partners.ts';
+import { answer } from './answer.ts';
 import {
   introductionsOf,
   openTrust,
@@ -40,8 +40,8 @@ import {
   whoIs,
   type PeerTrust,
   type TrustOptions,
-} from './peer-trust.ts';
-import { SOFTWARE } from './version.ts';
+} from './trust.ts';
+import { SOFTWARE } from '../version.ts';
 
 export interface PeerOptions {
   /** Profile: names the runtime directory and the nickname. */

@@ -3,11 +3,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError, errorCode, KithError } from './base/errors.ts';
-import { openNamedRunDirectory } from './base/guard.ts';
-import { parseJson, parser } from './base/validate.ts';
-import { decodeInvitation, type Invitation } from './trust/invitation.ts';
-import { openBans, openCertificate } from './trust/membership.ts';
+import { describeError, errorCode, KithError } from '../base/errors.ts';
+import { openNamedRunDirectory } from '../base/guard.ts';
+import { parseJson, parser } from '../base/validate.ts';
+import { decodeInvitation, type Invitation } from '../trust/invitation.ts';
+import { openBans, openCertificate } from '../trust/membership.ts';
 
 export interface SavedRoom {
   readonly version: 2;

@@ -1,10 +1,10 @@
 /** From a plan's guest to one that runs here: image, host facts, a run directory of its own, and their end. */
-import { openRunDirectory } from './base/guard.ts';
-import type { Log } from './base/log.ts';
-import { bootGuest } from './guest/guest.ts';
-import type { HostFacts } from './guest/probe.ts';
-import type { ImageExchange } from './job/images.ts';
-import type { WorkerDeps } from './job/worker.ts';
+import { openRunDirectory } from '../base/guard.ts';
+import type { Log } from '../base/log.ts';
+import { bootGuest } from '../guest/guest.ts';
+import type { HostFacts } from '../guest/probe.ts';
+import type { ImageExchange } from '../job/images.ts';
+import type { WorkerDeps } from '../job/worker.ts';
 
 export function createBoot(options: {
   /** Our full JID. */

@@ -1,20 +1,20 @@
 /** Composition root of `kith run`: script, images, key, peer and job, in the order in which a person watches them. */
-import { systemClock } from './base/clock.ts';
-import { KithError } from './base/errors.ts';
-import type { Log } from './base/log.ts';
-import { generateSshKey } from './guest/ssh-key.ts';
-import { resolveImage } from './image/recipe.ts';
-import type { Job } from './job/define.ts';
-import { drawTopology } from './job/draw.ts';
-import { startJob, type JobRun, type JobState } from './job/initiator.ts';
-import { loadJob } from './job/load.ts';
-import type { Candidate } from './job/membership.ts';
-import { makePlan, MASTER_NODE, unfit } from './job/plan.ts';
+import { systemClock } from '../base/clock.ts';
+import { KithError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { generateSshKey } from '../guest/ssh-key.ts';
+import { resolveImage } from '../image/recipe.ts';
+import type { Job } from '../job/define.ts';
+import { drawTopology } from '../job/draw.ts';
+import { startJob, type JobRun, type JobState } from '../job/initiator.ts';
+import { loadJob } from '../job/load.ts';
+import type { Candidate } from '../job/membership.ts';
+import { makePlan, MASTER_NODE, unfit } from '../job/plan.ts';
 import type { Peer } from './peer.ts';
-import { welcome } from './peer-trust.ts';
-import type { ImageRef, Plan, Rung } from './protocol/plan.ts';
+import { welcome } from './trust.ts';
+import type { ImageRef, Plan, Rung } from '../protocol/plan.ts';
 
-const RECIPES = new URL('../images/', import.meta.url).pathname;
+const RECIPES = new URL('../../images/', import.meta.url).pathname;
 
 export { loadJob };
 export type { Job, JobState };

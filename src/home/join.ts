@@ -1,18 +1,18 @@
 /** Composition root of `kith join`: from an invitation to an account, a certificate, and friends with pinned keys. */
 import { accessByInvitation, type AccessOptions } from './account.ts';
-import { describeError, errorCode, KithError } from './base/errors.ts';
-import { obtainCertificate, openTrust, type PeerTrust } from './peer-trust.ts';
-import type { Capacity } from './protocol/capacity.ts';
-import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
+import { describeError, errorCode, KithError } from '../base/errors.ts';
+import { obtainCertificate, openTrust, type PeerTrust } from '../peer/trust.ts';
+import type { Capacity } from '../protocol/capacity.ts';
+import { PROTOCOL_VERSION } from '../protocol/namespaces.ts';
 import { isMember, openRooms } from './rooms.ts';
-import type { Member } from './trust/circle.ts';
-import { fingerprintOf } from './trust/device.ts';
-import { decodeInvitation, type Invitation } from './trust/invitation.ts';
-import { SOFTWARE } from './version.ts';
-import { openFriends } from './xmpp/friends.ts';
-import { openMailbox } from './xmpp/mailbox.ts';
-import { joinRoom, type Room, type RoomOptions } from './xmpp/room.ts';
-import { openSession, type Session } from './xmpp/session.ts';
+import type { Member } from '../trust/circle.ts';
+import { fingerprintOf } from '../trust/device.ts';
+import { decodeInvitation, type Invitation } from '../trust/invitation.ts';
+import { SOFTWARE } from '../version.ts';
+import { openFriends } from '../xmpp/friends.ts';
+import { openMailbox } from '../xmpp/mailbox.ts';
+import { joinRoom, type Room, type RoomOptions } from '../xmpp/room.ts';
+import { openSession, type Session } from '../xmpp/session.ts';
 
 export interface Joined {
   readonly room: string;

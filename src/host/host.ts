@@ -1,28 +1,28 @@
 /** Composition root of `kith host`: a private server, its one room, and the member of it that invites and bans. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorCode, KithError } from './base/errors.ts';
-import type { Log } from './base/log.ts';
-import type { Paths } from './base/paths.ts';
-import { openPeerDirectory } from './control/directory.ts';
-import type { HostApi, IssuedInvitation } from './control/host-api.ts';
-import { serveControl } from './control/server.ts';
-import { openDesk, recordsOf, type Desk } from './host-desk.ts';
-import { bansFile, readBans, readServerState, stateWriter } from './host-state.ts';
-import { occupantsOf, reconsider } from './occupants.ts';
-import type { Capacity } from './protocol/capacity.ts';
-import { PROTOCOL_VERSION } from './protocol/namespaces.ts';
-import { openCircle, type Circle } from './trust/circle.ts';
-import { openContacts } from './trust/contacts.ts';
-import { openDevice } from './trust/device.ts';
-import { openGate } from './trust/gate.ts';
-import { SOFTWARE } from './version.ts';
-import { openFriends } from './xmpp/friends.ts';
-import { openMailbox } from './xmpp/mailbox.ts';
-import { joinRoom, type Room } from './xmpp/room.ts';
-import { setAffiliation } from './xmpp/room-config.ts';
-import { startServer } from './xmpp/server.ts';
-import { openSession } from './xmpp/session.ts';
+import { errorCode, KithError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Paths } from '../base/paths.ts';
+import { openPeerDirectory } from '../control/directory.ts';
+import type { HostApi, IssuedInvitation } from '../control/host-api.ts';
+import { serveControl } from '../control/server.ts';
+import { openDesk, recordsOf, type Desk } from './desk.ts';
+import { bansFile, readBans, readServerState, stateWriter } from './state.ts';
+import { occupantsOf, reconsider } from '../peer/occupants.ts';
+import type { Capacity } from '../protocol/capacity.ts';
+import { PROTOCOL_VERSION } from '../protocol/namespaces.ts';
+import { openCircle, type Circle } from '../trust/circle.ts';
+import { openContacts } from '../trust/contacts.ts';
+import { openDevice } from '../trust/device.ts';
+import { openGate } from '../trust/gate.ts';
+import { SOFTWARE } from '../version.ts';
+import { openFriends } from '../xmpp/friends.ts';
+import { openMailbox } from '../xmpp/mailbox.ts';
+import { joinRoom, type Room } from '../xmpp/room.ts';
+import { setAffiliation } from '../xmpp/room-config.ts';
+import { startServer } from '../xmpp/server.ts';
+import { openSession } from '../xmpp/session.ts';
 
 export interface HostOptions {
   /** Names the runtime directory: one host of a name runs at a time. */

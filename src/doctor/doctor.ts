@@ -2,19 +2,19 @@
 import { statfs } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { dirname } from 'node:path';
-import { readAccess } from './account.ts';
-import { systemClock, type Clock } from './base/clock.ts';
-import type { Log } from './base/log.ts';
-import type { Paths } from './base/paths.ts';
-import type { CheckContext, Machine, Subject } from './doctor/check.ts';
-import { examine, type CheckReport, type Examination } from './doctor/examine.ts';
-import { askQemu, guestChecks } from './doctor/guests.ts';
-import { iceChecks } from './doctor/ice.ts';
-import { roomChecks } from './doctor/room.ts';
-import { serverChecks } from './doctor/server.ts';
-import { probeConfinement } from './guest/confinement.ts';
-import { openStore } from './image/store.ts';
-import { openSession, type Session } from './xmpp/session.ts';
+import { readAccess } from '../home/account.ts';
+import { systemClock, type Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Paths } from '../base/paths.ts';
+import type { CheckContext, Machine, Subject } from './check.ts';
+import { examine, type CheckReport, type Examination } from './examine.ts';
+import { askQemu, guestChecks } from './guests.ts';
+import { iceChecks } from './ice.ts';
+import { roomChecks } from './room.ts';
+import { serverChecks } from './server.ts';
+import { probeConfinement } from '../guest/confinement.ts';
+import { openStore } from '../image/store.ts';
+import { openSession, type Session } from '../xmpp/session.ts';
 
 export type { CheckReport, Examination };
 

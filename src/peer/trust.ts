@@ -1,13 +1,13 @@
 /** Composition of a peer's trust: its key, its friends, its circle in the room, and the certificate that its inviter gives. */
-import { describeError, KithError } from './base/errors.ts';
-import type { Log } from './base/log.ts';
-import type { Ask } from './job/guest-client.ts';
-import type { Who } from './job/policy.ts';
-import { openCircle, type Circle, type Member } from './trust/circle.ts';
-import { openContacts, type Contacts } from './trust/contacts.ts';
-import { fingerprintOf, openDevice, type Device } from './trust/device.ts';
-import { CERTIFICATE_MS, openCertificate } from './trust/membership.ts';
-import type { Introductions } from './xmpp/room.ts';
+import { describeError, KithError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Ask } from '../job/guest-client.ts';
+import type { Who } from '../job/policy.ts';
+import { openCircle, type Circle, type Member } from '../trust/circle.ts';
+import { openContacts, type Contacts } from '../trust/contacts.ts';
+import { fingerprintOf, openDevice, type Device } from '../trust/device.ts';
+import { CERTIFICATE_MS, openCertificate } from '../trust/membership.ts';
+import type { Introductions } from '../xmpp/room.ts';
 
 /** What this home knows of a room that it was invited into. */
 export interface TrustOptions {

@@ -1,10 +1,10 @@
 /** What a peer answers to whom, once the envelope has proven who asks. */
-import { KithError } from './base/errors.ts';
-import type { ImageExchange } from './job/images.ts';
-import type { JobRun } from './job/initiator.ts';
-import type { Worker } from './job/worker.ts';
-import type { Replies, Request } from './protocol/messages.ts';
-import type { SignalRouter } from './wire/signaling.ts';
+import { KithError } from '../base/errors.ts';
+import type { ImageExchange } from '../job/images.ts';
+import type { JobRun } from '../job/initiator.ts';
+import type { Worker } from '../job/worker.ts';
+import type { Replies, Request } from '../protocol/messages.ts';
+import type { SignalRouter } from '../wire/signaling.ts';
 
 /** Who may say what: leases by the policy, signals by plan mates alone, reports and images by the job's own workers alone. */
 export function answer(

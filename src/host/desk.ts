@@ -1,14 +1,14 @@
 /** The authority of a room: gives out invitations, lets devices in by them, and throws them out. */
-import { describeError, KithError } from './base/errors.ts';
-import type { Log } from './base/log.ts';
-import type { Banned, HostApi, InvitationStatus, IssuedInvitation } from './control/host-api.ts';
-import type { BanRecord } from './host-state.ts';
-import type { Circle } from './trust/circle.ts';
-import type { Contacts } from './trust/contacts.ts';
-import { fingerprintOf, type Device } from './trust/device.ts';
-import { tokenId, type Gate, type Grant } from './trust/gate.ts';
-import { decodeInvitation, encodeInvitation, type Invitation } from './trust/invitation.ts';
-import { CERTIFICATE_MS, MAX_BANNED, openBans, signBans, signCertificate } from './trust/membership.ts';
+import { describeError, KithError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Banned, HostApi, InvitationStatus, IssuedInvitation } from '../control/host-api.ts';
+import type { BanRecord } from './state.ts';
+import type { Circle } from '../trust/circle.ts';
+import type { Contacts } from '../trust/contacts.ts';
+import { fingerprintOf, type Device } from '../trust/device.ts';
+import { tokenId, type Gate, type Grant } from '../trust/gate.ts';
+import { decodeInvitation, encodeInvitation, type Invitation } from '../trust/invitation.ts';
+import { CERTIFICATE_MS, MAX_BANNED, openBans, signBans, signCertificate } from '../trust/membership.ts';
 
 export interface DeskOptions {
   readonly device: Device;

@@ -1,5 +1,5 @@
 /** Whose device is behind a lease or a link here: remembered, because the server can hide somebody while a ban of him comes. */
-import type { Circle } from './trust/circle.ts';
+import type { Circle } from '../trust/circle.ts';
 
 export interface Partners {
   /** He asks for a lease, or gets a link. */

@@ -2,10 +2,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { describeError, KithError } from './base/errors.ts';
-import { parseJson, parser } from './base/validate.ts';
-import { parseGrants, type Grant } from './trust/gate.ts';
-import { openBans } from './trust/membership.ts';
+import { describeError, KithError } from '../base/errors.ts';
+import { parseJson, parser } from '../base/validate.ts';
+import { parseGrants, type Grant } from '../trust/gate.ts';
+import { openBans } from '../trust/membership.ts';
 
 /** A banned device, as it was known: its name and account are for people and for lifting the ban. */
 export interface BanRecord {
