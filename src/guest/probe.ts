@@ -1,11 +1,11 @@
 /** What this host can run guests with. An accelerator counts only if a real kernel speaks under it in time. */
-import { access, constants, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { access, constants, readFile } from 'node:fs/promises';
 import { arch, platform, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KithError } from '../base/errors.ts';
 import { openRunDirectory } from '../base/guard.ts';
-import { shortId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
+import { writePrivate } from '../base/private-file.ts';
 import { findProgram, runCommand, startChild } from '../base/process.ts';
 import { acceleratorDevices, probeArguments, PROBE_MIB } from './arguments.ts';
 import { guestLimits, type Confinement } from './box.ts';
@@ -92,7 +92,7 @@ async function findAccelerator(host: Host, options: ProbeOptions): Promise<HostF
   const works = await kernelSpeaks(host, candidate, options.kernel, { signal: options.signal });
   options.signal?.throwIfAborted();
   options.log.info('probed accelerator', { accelerator: candidate, works });
-  await writeCache(options.cacheDir, file, { key, works });
+  await writePrivate(file, JSON.stringify({ key, works }));
   return works ? candidate : 'tcg';
 }
 
@@ -156,11 +156,4 @@ async function readCache(file: string, key: string): Promise<boolean | undefined
   } catch {
     return undefined; // not there, or not ours: probe again
   }
-}
-
-async function writeCache(folder: string, file: string, value: { key: string; works: boolean }): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const draft = `${file}.${shortId()}`;
-  await writeFile(draft, JSON.stringify(value));
-  await rename(draft, file);
 }

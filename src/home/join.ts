@@ -2,8 +2,7 @@
 import { accessByInvitation, type AccessOptions } from './account.ts';
 import { describeError, errorCode, KithError } from '../base/errors.ts';
 import { obtainCertificate, openTrust, type PeerTrust } from '../peer/trust.ts';
-import type { Capacity } from '../protocol/capacity.ts';
-import { PROTOCOL_VERSION } from '../protocol/namespaces.ts';
+import { noCapacity } from '../protocol/capacity.ts';
 import { isMember, openRooms } from './rooms.ts';
 import type { Member } from '../trust/circle.ts';
 import { fingerprintOf } from '../trust/device.ts';
@@ -132,19 +131,7 @@ const shown = ({ nick, account, device, trust, because, capacity }: Member): Joi
 });
 
 /** Whoever only joins lends nothing. */
-const nothing: Capacity = {
-  software: SOFTWARE,
-  protocol: PROTOCOL_VERSION,
-  role: 'peer',
-  cpus: 0,
-  memoryMiB: 0,
-  diskMiB: 0,
-  arch: 'x86_64',
-  accelerator: 'none',
-  confinement: [],
-  guests: 0,
-  accepts: false,
-};
+const nothing = noCapacity('peer', SOFTWARE);
 
 const alreadyMember = ({ domain, room }: Invitation, username: string) =>
   new KithError({

@@ -1,11 +1,10 @@
 /** What this home keeps of each room that it was invited into: account, certificate, bans. Files of mode 0600, shared by its processes. */
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError, errorCode, KithError } from '../base/errors.ts';
-import { openNamedRunDirectory } from '../base/guard.ts';
-import { parseJson, parser } from '../base/validate.ts';
+import { takeLock } from '../base/lock.ts';
+import { readPrivate, writePrivate } from '../base/private-file.ts';
+import { parser, type Parse } from '../base/validate.ts';
 import { decodeInvitation, type Invitation } from '../trust/invitation.ts';
 import { openBans, openCertificate } from '../trust/membership.ts';
 
@@ -39,7 +38,6 @@ export interface Rooms {
 const MAX_BYTES = 65_536;
 /** A registration through a slow server takes seconds, its own deadline is 30 s. */
 const LOCK_MS = 90_000;
-const LOCK_LOOK_MS = 50;
 
 const text = (maxLength: number) => ({ type: 'string', minLength: 1, maxLength });
 const parseSaved = parser<SavedRoom>('the file', 'account.file', {
@@ -68,16 +66,11 @@ export function openRooms(state: string): Rooms {
   const fileOf = (id: string) => join(folder, `${id}.json`);
   const pointer = join(folder, 'current.json');
 
-  const put = async (file: string, value: object): Promise<void> => {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const draft = `${file}.${randomBytes(6).toString('hex')}`;
-    await writeFile(draft, `${JSON.stringify(value)}\n`, { mode: 0o600, flag: 'wx' });
-    await rename(draft, file);
-  };
+  const put = (file: string, value: object) => writePrivate(file, `${JSON.stringify(value)}\n`);
   const load = (id: string) => read(fileOf(id), parseSaved);
   const alone = async <T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> => {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await using _lock = await take(join(folder, 'lock'), signal);
+    await using _lock = await takeLock(join(folder, 'lock'), { patienceMs: LOCK_MS, signal });
     return await work();
   };
 
@@ -113,28 +106,10 @@ function newer(known: string | undefined, learned: string | undefined): string |
   return openBans(learned).epoch >= openBans(known).epoch ? learned : known;
 }
 
-async function read<T>(file: string, parse: (value: unknown) => T): Promise<T | undefined> {
-  try {
-    return parse(parseJson('the file', 'account.file', await readFile(file, 'utf8'), MAX_BYTES));
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw new KithError({
-      code: 'account.file',
-      message: `cannot use ${file}: ${describeError(error)}`,
-      hint: 'mend it, or remove it and ask your friend for a new invitation',
-      cause: error,
-    });
-  }
-}
-
-async function take(path: string, signal: AbortSignal | undefined): Promise<AsyncDisposable> {
-  const deadline = performance.now() + LOCK_MS;
-  for (;;) {
-    try {
-      return await openNamedRunDirectory(path);
-    } catch (error) {
-      if (errorCode(error) !== 'base.directory-taken' || performance.now() > deadline) throw error;
-      await sleep(LOCK_LOOK_MS, undefined, signal ? { signal } : {});
-    }
-  }
-}
+const read = <T>(file: string, parse: Parse<T>): Promise<T | undefined> =>
+  readPrivate(file, {
+    parse,
+    maxBytes: MAX_BYTES,
+    code: 'account.file',
+    hint: 'mend it, or remove it and ask your friend for a new invitation',
+  });

@@ -10,8 +10,7 @@ import { serveControl } from '../control/server.ts';
 import { openDesk, recordsOf, type Desk } from './desk.ts';
 import { bansFile, readBans, readServerState, stateWriter } from './state.ts';
 import { occupantsOf, reconsider } from '../peer/occupants.ts';
-import type { Capacity } from '../protocol/capacity.ts';
-import { PROTOCOL_VERSION } from '../protocol/namespaces.ts';
+import { noCapacity } from '../protocol/capacity.ts';
 import { openCircle, type Circle } from '../trust/circle.ts';
 import { openContacts } from '../trust/contacts.ts';
 import { openDevice } from '../trust/device.ts';
@@ -178,19 +177,7 @@ export async function hostRoom(options: HostOptions): Promise<Hosted> {
 const reachable = (listen: string): string => (listen === '0.0.0.0' ? '127.0.0.1' : listen === '::' ? '::1' : listen);
 
 /** It keeps the room and lends nothing. */
-const nothing: Capacity = {
-  software: SOFTWARE,
-  protocol: PROTOCOL_VERSION,
-  role: 'host',
-  cpus: 0,
-  memoryMiB: 0,
-  diskMiB: 0,
-  arch: 'x86_64',
-  accelerator: 'none',
-  confinement: [],
-  guests: 0,
-  accepts: false,
-};
+const nothing = noCapacity('host', SOFTWARE);
 
 function hostApi(host: {
   readonly name: string;

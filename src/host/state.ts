@@ -1,9 +1,8 @@
 /** What a host must not forget: invitations it gave out, and who is banned. Written as a whole at each change, mode 0600. */
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { describeError, KithError } from '../base/errors.ts';
-import { parseJson, parser } from '../base/validate.ts';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { readPrivate, writePrivate } from '../base/private-file.ts';
+import { parser, type Parse } from '../base/validate.ts';
 import { parseGrants, type Grant } from '../trust/gate.ts';
 import { openBans } from '../trust/membership.ts';
 
@@ -73,28 +72,15 @@ export async function readServerState(file: string): Promise<ServerState> {
 export function stateWriter(file: string): (state: BanState | ServerState) => Promise<void> {
   let last: Promise<void> = Promise.resolve();
   return (state) => {
-    last = last.catch(() => {}).then(() => write(file, state));
+    last = last.catch(() => {}).then(() => writePrivate(file, `${JSON.stringify(state)}\n`));
     return last;
   };
 }
 
-async function write(file: string, state: BanState | ServerState): Promise<void> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
-  await writeFile(draft, `${JSON.stringify(state)}\n`, { mode: 0o600, flag: 'wx' });
-  await rename(draft, file);
-}
-
-async function read<T>(file: string, parse: (value: unknown) => T): Promise<T | undefined> {
-  try {
-    return parse(parseJson('the file', 'host.file', await readFile(file, 'utf8'), MAX_BYTES));
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw new KithError({
-      code: 'host.file',
-      message: `cannot use ${file}: ${describeError(error)}`,
-      hint: 'mend it; without it the room forgets whom it banned or invited',
-      cause: error,
-    });
-  }
-}
+const read = <T>(file: string, parse: Parse<T>): Promise<T | undefined> =>
+  readPrivate(file, {
+    parse,
+    maxBytes: MAX_BYTES,
+    code: 'host.file',
+    hint: 'mend it; without it the room forgets whom it banned or invited',
+  });

@@ -1,5 +1,6 @@
 /** What a peer announces in its presence: what it has, not what it promises. */
 import { parser } from '../base/validate.ts';
+import { PROTOCOL_VERSION } from './namespaces.ts';
 
 export interface Capacity {
   /** `kith/0.1.0`. */
@@ -22,6 +23,21 @@ export interface Capacity {
   /** False: do not ask this peer for a place. */
   readonly accepts: boolean;
 }
+
+/** Of a member that lends nothing. */
+export const noCapacity = (role: Capacity['role'], software: string): Capacity => ({
+  software,
+  protocol: PROTOCOL_VERSION,
+  role,
+  cpus: 0,
+  memoryMiB: 0,
+  diskMiB: 0,
+  arch: 'x86_64',
+  accelerator: 'none',
+  confinement: [],
+  guests: 0,
+  accepts: false,
+});
 
 const count = { type: 'integer', minimum: 0, maximum: 1e9 };
 

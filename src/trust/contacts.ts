@@ -1,13 +1,10 @@
 /** The address book: which keys we know, whose they are, and how we came to trust them. One file of mode 0600. */
-import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { asciiJson } from '../base/ascii.ts';
-import { claimDirectory } from '../base/claim.ts';
-import { describeError, errorCode, KithError } from '../base/errors.ts';
-import { ownerOf } from '../base/owner.ts';
-import { parseJson, parser } from '../base/validate.ts';
+import { takeLock } from '../base/lock.ts';
+import { readPrivate, writePrivate } from '../base/private-file.ts';
+import { parser } from '../base/validate.ts';
 import { isSoundKey, KEY_PATTERN } from './signed.ts';
 
 /**
@@ -73,7 +70,6 @@ const MAX_ACCOUNT = 1024;
 const MAX_BYTES = 16 * 1_048_576;
 /** Saving takes milliseconds; a process that was stopped in the middle must not stop the others for ever. */
 const LOCK_MS = 10_000;
-const LOCK_LOOK_MS = 10;
 
 const text = (maxLength: number) => ({ type: 'string', minLength: 1, maxLength });
 const key = { type: 'string', pattern: KEY_PATTERN };
@@ -147,23 +143,27 @@ export async function openContacts(folder: string, now: () => Date = () => new D
   };
 
   const merge = async () => {
-    const book = await read(file);
+    const book = await readPrivate(file, {
+      parse: parseFile,
+      maxBytes: MAX_BYTES,
+      code: 'trust.contacts',
+      hint: 'mend it, or move it away and pin your friends anew',
+    });
+    if (!book) return;
     for (const removal of book.removed ?? []) remove(removal);
     for (const contact of book.contacts) strengthen(contact);
   };
 
   const write = async () => {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await using _lock = await take(`${file}.lock`);
+    await using _lock = await takeLock(`${file}.lock`, { patienceMs: LOCK_MS });
     await merge(); // another process of ours may have learned something
-    const draft = `${file}.${randomBytes(6).toString('hex')}`;
     const book = {
       version: 1,
       contacts: [...rows.values()],
       removed: [...removed].map(([device, at]) => ({ device, at })),
     };
-    await writeFile(draft, `${JSON.stringify(book, undefined, 1)}\n`, { mode: 0o600, flag: 'wx' });
-    await rename(draft, file);
+    await writePrivate(file, `${JSON.stringify(book, undefined, 1)}\n`);
   };
 
   /** What is learned while one writing waits for its turn goes with it. */
@@ -215,32 +215,3 @@ const clean = (name: string, max: number): string =>
     .slice(0, max)
     .join('')
     .trim();
-
-async function read(file: string): Promise<Book> {
-  try {
-    if ((await stat(file)).size > MAX_BYTES) throw new TypeError('it is too large');
-    return parseFile(parseJson('contacts', 'trust.contacts', await readFile(file, 'utf8'), MAX_BYTES));
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { contacts: [] };
-    throw new KithError({
-      code: 'trust.contacts',
-      message: `${file}: ${describeError(error)}`,
-      hint: 'mend it, or move it away and pin your friends anew',
-      cause: error,
-    });
-  }
-}
-
-/** One writer at a time, or what one process forgets comes back with what another one adds. */
-async function take(lock: string): Promise<AsyncDisposable> {
-  const deadline = performance.now() + LOCK_MS;
-  for (;;) {
-    try {
-      await claimDirectory(lock, ownerOf(process.pid));
-      return { [Symbol.asyncDispose]: () => rm(lock, { recursive: true, force: true }) };
-    } catch (error) {
-      if (errorCode(error) !== 'base.directory-taken' || performance.now() > deadline) throw error;
-      await sleep(LOCK_LOOK_MS);
-    }
-  }
-}

@@ -56,3 +56,9 @@ export async function acquainted(...friends: readonly Friend[]): Promise<void> {
         if (one !== other && !one.circle.member(other.jid)) throw new Error(`${one.jid} does not know ${other.jid}`);
   }, soon);
 }
+
+/** What a row does among three friends who have met. */
+export const amongFriends =
+  (act: (friends: Trio) => Promise<Outcome>) =>
+  (on: EvilWorld): Promise<Outcome> =>
+    on.among(act);

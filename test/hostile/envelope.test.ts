@@ -9,8 +9,8 @@ import { boxInfo, idOf, readEnvelope } from '../../src/trust/envelope.ts';
 import { STANZA_ERROR_NS } from '../../src/xmpp/xml.ts';
 import { leaseRequest, openHome } from '../harness/evil-friends.ts';
 import { without } from '../harness/evil-guards.ts';
-import { attacks, type Attack, type Outcome } from '../harness/evil-rows.ts';
-import { acquainted, openEvilWorld, type EvilWorld, type Trio } from '../harness/evil-world.ts';
+import { attacks, type Attack } from '../harness/evil-rows.ts';
+import { acquainted, amongFriends, openEvilWorld, type EvilWorld } from '../harness/evil-world.ts';
 import {
   absence,
   answer,
@@ -32,11 +32,6 @@ beforeAll(async () => {
   world = await openEvilWorld();
 });
 afterAll(() => world[Symbol.asyncDispose]());
-
-const amongFriends =
-  (act: (friends: Trio) => Promise<Outcome>) =>
-  (on: EvilWorld): Promise<Outcome> =>
-    on.among(act);
 
 const end = (lease: string): RequestOf<'lease.end'> => ({ kind: 'lease.end', lease, reason: 'the server says so' });
 const renew = (lease: string, seconds: number): RequestOf<'lease.renew'> => ({ kind: 'lease.renew', lease, seconds });

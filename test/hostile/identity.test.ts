@@ -10,7 +10,7 @@ import { readHello, signHello, type Hello } from '../../src/trust/hello.ts';
 import { signBans, signCertificate, signVouch, type Certificate } from '../../src/trust/membership.ts';
 import { leaseRequest, openHome, type Friend } from '../harness/evil-friends.ts';
 import { attacks, type Attack, type Outcome } from '../harness/evil-rows.ts';
-import { acquainted, openEvilWorld, type EvilWorld, type Trio } from '../harness/evil-world.ts';
+import { acquainted, amongFriends, openEvilWorld, type EvilWorld } from '../harness/evil-world.ts';
 import { absence, deliver, intercept, presence, question, strangeDevice } from '../harness/evil-words.ts';
 import { capacityOf, settle, soon } from '../harness/xmpp.ts';
 
@@ -19,11 +19,6 @@ beforeAll(async () => {
   world = await openEvilWorld();
 });
 afterAll(() => world[Symbol.asyncDispose]());
-
-const amongFriends =
-  (act: (friends: Trio) => Promise<Outcome>) =>
-  (on: EvilWorld): Promise<Outcome> =>
-    on.among(act);
 
 const judge = (success: boolean, why: string | undefined): Outcome =>
   success ? 'succeeded' : `refused: ${why ?? 'it is not believed'}`;

@@ -8,7 +8,7 @@ import { openStream } from '../../src/xmpp/stream.ts';
 import type { Element } from '../../src/xmpp/xml.ts';
 import { leaseRequest, raw } from '../harness/evil-friends.ts';
 import { attacks, type Attack, type Outcome } from '../harness/evil-rows.ts';
-import { openEvilWorld, type EvilWorld, type Trio } from '../harness/evil-world.ts';
+import { amongFriends, openEvilWorld, type EvilWorld } from '../harness/evil-world.ts';
 import { deliver, intercept, question } from '../harness/evil-words.ts';
 import { admit, FAKE_PASSWORD, startFakeServer, type FakeConnection, type FakeServer } from '../harness/fake-server.ts';
 import { settle, soon } from '../harness/xmpp.ts';
@@ -18,11 +18,6 @@ beforeAll(async () => {
   world = await openEvilWorld();
 });
 afterAll(() => world[Symbol.asyncDispose]());
-
-const amongFriends =
-  (act: (friends: Trio) => Promise<Outcome>) =>
-  (on: EvilWorld): Promise<Outcome> =>
-    on.among(act);
 
 /** A forged answer comes first, the true one after it; it succeeded if the asker took the first. */
 const answeredBy =
