@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describeError, errorCode, KithError } from '../base/errors.ts';
 import { HASH_PATTERN, isName } from '../base/ids.ts';
-import { takeLock } from './lock.ts';
+import { takeLock } from '../base/lock.ts';
 import type { Manifest } from './manifest.ts';
 import type { Store, StoredImage } from './store.ts';
 
@@ -60,9 +60,9 @@ export async function resolveImage(nameOrHash: string, options: ResolveOptions):
   };
   const found = await remembered();
   if (found) return found;
-  await using _lock = await takeLock(join(stateDir, 'LOCK'), {
+  await using _lock = await takeLock(join(stateDir, 'lock'), {
     signal: options.signal,
-    onWait: (holder) => options.onProgress?.(`image ${recipe.name}: process ${holder} is building it, waiting`),
+    onWait: () => options.onProgress?.(`image ${recipe.name}: another process is building it, waiting`),
   });
   return (await remembered()) ?? (await build(recipe, stateDir, options));
 }

@@ -2,7 +2,6 @@
 import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { takeLock } from '../../../src/image/lock.ts';
 import { resolveImage } from '../../../src/image/recipe.ts';
 import { openTestStore, tinyImage, type TestStore } from '../../harness/tiny-image.ts';
 
@@ -122,32 +121,5 @@ describe('an image by its name', () => {
     await expect(resolveImage('0'.repeat(64), options)).rejects.toMatchObject({ code: 'image.unknown' });
     const built = await resolveImage('tiny', options);
     expect(await resolveImage(built.ref.hash, options)).toEqual(built);
-  });
-});
-
-describe('the lock of builders', () => {
-  it('is taken over from a process that died, and waited for while one lives', async () => {
-    await using test = await openTestStore();
-    const path = join(test.cache, 'LOCK');
-    await writeFile(path, '4194304'); // above the largest process id that Linux gives by default
-    const held = await takeLock(path);
-    const waits: number[] = [];
-    let second: AsyncDisposable | undefined;
-    const waiting = takeLock(path, { onWait: (holder) => waits.push(holder) }).then((lock) => (second = lock));
-    await expect.poll(() => waits).toEqual([process.pid]);
-    expect(second).toBeUndefined();
-    await held[Symbol.asyncDispose]();
-    await waiting;
-    await second?.[Symbol.asyncDispose]();
-    await expect(stat(path)).rejects.toThrow('ENOENT');
-  });
-
-  it('is not waited for after an abort', async () => {
-    await using test = await openTestStore();
-    const path = join(test.cache, 'LOCK');
-    await using _held = await takeLock(path);
-    const controller = new AbortController();
-    const waiting = takeLock(path, { signal: controller.signal, onWait: () => controller.abort(new Error('enough')) });
-    await expect(waiting).rejects.toThrow('abort');
   });
 });
