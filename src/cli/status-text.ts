@@ -63,7 +63,9 @@ const roomTable = (occupants: readonly OccupantStatus[]) =>
       occupant.cpus?.toString(),
       occupant.memoryMiB === undefined ? undefined : `${occupant.memoryMiB} MiB`,
       occupant.accelerator,
-      occupant.confinement === undefined ? undefined : confinementText(occupant.confinement),
+      occupant.confinement === undefined || occupant.accelerator === 'none'
+        ? undefined
+        : confinementText(occupant.confinement),
       occupant.guests?.toString(),
       occupant.accepts === undefined ? undefined : yesNo(occupant.accepts),
       occupant.because,

@@ -84,7 +84,9 @@ export function openPapers(options: {
     }
     if (hello.device === inviter) return { pin: 'invited', because: 'it invited us into this room', by: inviter };
     if (typeof certificate === 'number') {
-      const whose = inviter === device ? 'this device' : fingerprintOf(inviter).slice(0, 9);
+      const name = contacts.byDevice(inviter)?.nick;
+      const whose =
+        inviter === device ? 'this device' : [name, fingerprintOf(inviter).slice(0, 9)].filter(Boolean).join(' ');
       return { pin: 'invited', because: `certificate of ${whose}`, by: inviter };
     }
     const by = voucher(hello, account);
