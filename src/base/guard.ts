@@ -7,12 +7,13 @@ import { ownerOf } from './owner.ts';
 
 export interface RunDirectory extends AsyncDisposable {
   readonly path: string;
-  /** Kill this process too if we die without giving it back. */
+  /** Kill this process, and the group that it leads, if we die without giving it back. */
   adopt(pid: number): void;
   release(pid: number): void;
 }
 
 // The watcher reads our pipe. End of file means that we are gone: kill what we left running, remove the directory.
+// With a process goes its group, if it leads one (startChild sees to that): bubblewrap that is killed while it starts leaves a child.
 // Names are passed as arguments, never spliced into the script. A named directory may have a new owner by now: then it stays.
 const WATCH = `
 trap '' HUP INT TERM
@@ -25,11 +26,14 @@ while read -r op pid; do
     -) rest=; for p in $pids; do [ "$p" = "$pid" ] || rest="$rest $p"; done; pids=$rest ;;
   esac
 done
-for p in $pids; do kill -9 "$p" 2>/dev/null; done
+for p in $pids; do
+  kill -9 "$p" 2>/dev/null
+  kill -s KILL -- "-$p" 2>/dev/null
+done
 # Until they are gone they can still make files. Bounded: a zombie that nobody reaps looks alive.
 left=40
 for p in $pids; do
-  while [ "$left" -gt 0 ] && kill -0 "$p" 2>/dev/null; do sleep 0.05; left=$((left - 1)); done
+  while [ "$left" -gt 0 ] && { kill -0 "$p" || kill -s 0 -- "-$p"; } 2>/dev/null; do sleep 0.05; left=$((left - 1)); done
 done
 if [ -n "$owner" ] && read -r now 2>/dev/null <"$path/owner" && [ "$now" != "$owner" ]; then exit; fi
 rm -rf -- "$path"

@@ -52,6 +52,15 @@ const REPORT_CHARACTERS = 4000;
 /** A shell's, and bubblewrap's, way to say that a signal ended it. */
 const BY_SIGNAL = 128;
 
+/** False: gone, and we shall hear of it. */
+function attempt(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch {
+    return false;
+  }
+}
+
 export function startQemu(options: QemuOptions): Starting {
   const { confined, run, unit } = options;
   const child = startChild(confined.program, confined.args, {
@@ -78,11 +87,9 @@ export function startQemu(options: QemuOptions): Starting {
     if (over) return false;
     // The newest is QEMU; with it ends all that is in its box, and then bubblewrap.
     const pid = [...pids].at(-1);
-    try {
-      return pid !== undefined && process.kill(pid, signal);
-    } catch {
-      return false; // gone, and we shall hear of it
-    }
+    // Ended while it starts, bubblewrap leaves a child that waits for ever, in the group that startChild made.
+    if (signal === 'SIGKILL' && child.pid !== undefined) attempt(-child.pid, signal);
+    return pid !== undefined && attempt(pid, signal);
   };
   const throttle = createThrottle({ send, clock: systemClock });
   let share = unit === undefined ? options.cpuPercent : undefined;

@@ -10,8 +10,9 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startChild, type Child } from '../../src/base/process.ts';
+import { findProgram, startChild, type Child } from '../../src/base/process.ts';
 import { residentLimitMiB } from '../../src/guest/box.ts';
+import { probeConfinement } from '../../src/guest/confinement.ts';
 import type { BootOptions, RunningGuest } from '../../src/guest/guest.ts';
 import type { HostFacts } from '../../src/guest/probe.ts';
 import { microImage, openTestLan, sh, type TestLan } from '../harness/guest.ts';
@@ -234,6 +235,13 @@ async function newVictim(): Promise<number> {
   return victim.pid ?? 0;
 }
 
+// Set-up brings bubblewrap; some systems forbid its namespaces all the same, and there is no box to get out of then.
+const namespaces = (await probeConfinement({ qemu: findProgram('qemu-system-x86_64') ?? '' })).find(
+  ({ name }) => name === 'namespaces',
+);
+if (!namespaces?.ok) process.stdout.write(`skipped: escapes from the box, ${namespaces?.reason ?? 'there is none'}\n`);
+const canTry = canStandIn && namespaces?.ok === true;
+
 beforeAll(async () => {
   const micro = await microImage();
   host = micro.host;
@@ -281,7 +289,7 @@ function format(rows: readonly Row[]): string {
     .join('\n');
 }
 
-describe.skipIf(!canStandIn)("a hostile program in QEMU's place", () => {
+describe.skipIf(!canTry)("a hostile program in QEMU's place", () => {
   it.each(ATTEMPTS)('cannot $attempt', async ({ attempt, guard, perl, notFree }) => {
     const run = async (confinement: HostFacts['confinement']): Promise<string> => {
       const facts = {
@@ -333,7 +341,7 @@ async function until(condition: () => Promise<boolean> | boolean): Promise<void>
 const LINGER = `syscall($facts{prctl}, 1, 0, 0, 0, 0); $SIG{$_} = 'IGNORE' for qw(HUP INT TERM PIPE);
   my $pid = fork; POSIX::setsid() if defined $pid && !$pid; $0 = $facts{name}; sleep 600; "lingered"`;
 
-describe.skipIf(!canStandIn)("a hostile program in QEMU's place, when its peer is killed", () => {
+describe.skipIf(!canTry)("a hostile program in QEMU's place, when its peer is killed", () => {
   const remaining = async (confinement: HostFacts['confinement']): Promise<number> => {
     const name = `kith-lingers-${process.pid}-${confinement.length}`;
     const script = await writeStandIn({ folder, attempt: LINGER, facts: { name } });

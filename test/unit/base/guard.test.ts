@@ -48,9 +48,9 @@ function isRunning(pid: number): boolean {
 async function startOwner() {
   const child = spawn(process.execPath, [OWNER, parent], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-  const facts = JSON.parse(line) as { path: string; adopted: number; released: number };
+  const facts = JSON.parse(line) as Record<'adopted' | 'released' | 'grandchild' | 'spared', number> & { path: string };
   onTestFinished(() => {
-    for (const pid of [Number(child.pid), facts.adopted, facts.released])
+    for (const pid of [Number(child.pid), facts.adopted, facts.released, facts.grandchild, facts.spared])
       if (isRunning(pid)) process.kill(pid, 'SIGKILL');
   });
   return { child, ended: once(child, 'exit'), ...facts };
@@ -86,17 +86,17 @@ test('a name with shell characters is only a name', async () => {
   expect(readdirSync(parent)).toEqual([]);
 });
 
-test('killed, the owner leaves no directory and no adopted process; a released one lives on', async () => {
-  const { child, ended, path, adopted, released } = await startOwner();
-  expect(isRunning(adopted)).toBe(true);
+test('killed, the owner leaves no directory and no adopted process with its group; a released one lives on', async () => {
+  const { child, ended, path, adopted, released, grandchild, spared } = await startOwner();
+  expect([adopted, grandchild].map(isRunning)).toEqual([true, true]);
   child.kill('SIGKILL');
   await ended;
   await vi.waitFor(() => {
     expect(existsSync(path)).toBe(false);
     expect(watchersOf(path)).toEqual([]);
   }, PATIENCE);
-  expect(isRunning(adopted)).toBe(false);
-  expect(isRunning(released)).toBe(true);
+  expect([adopted, grandchild].map(isRunning)).toEqual([false, false]);
+  expect([released, spared].map(isRunning)).toEqual([true, true]);
 });
 
 test('with its watcher killed before, too: there is a new one', async () => {
