@@ -41,7 +41,10 @@ async function alone(): Promise<void> {
   }
   // A timer that is left would keep the process alive for a while.
   const left = process.getActiveResourcesInfo().filter((name) => name === 'Timeout');
-  process.stdout.write(`${[mode, 'done', ...left].join(' ')}\n`);
+  // After a blob as kith itself ends: once in eleven full runs this process stayed, with nothing of ours left; not understood yet.
+  process.stdout.write(`${[mode, 'done', ...left].join(' ')}\n`, () => {
+    if (mode === 'blob') process.exit();
+  });
 }
 
 /** Signals are lines of JSON on stdin and stdout. Sends back each batch. */

@@ -160,7 +160,7 @@ describe('a process with a webrtc wire', () => {
     return { exitCode, signal, output };
   };
 
-  test.each(['wire', 'timeout', 'blob'])('ends by itself after %s, without a crash', async (mode) => {
+  test.each(['wire', 'timeout', 'blob'])('ends after %s, without a crash and with no timer left', async (mode) => {
     expect(await run(mode)).toEqual({ exitCode: 0, signal: undefined, output: `${mode} done\n` });
   });
 
