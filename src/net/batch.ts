@@ -26,7 +26,9 @@ const SEQUENCE_AT = 12;
 export const FRAMES = 0;
 export const PROBE = 1;
 export const PROBE_REPLY = 2;
-export type BatchType = typeof FRAMES | typeof PROBE | typeof PROBE_REPLY;
+/** Link state: what switches tell each other about their links (never looked at by the forwarding path). */
+export const NOTE = 3;
+export type BatchType = typeof FRAMES | typeof PROBE | typeof PROBE_REPLY | typeof NOTE;
 
 export interface BatchHeader {
   readonly type: BatchType;
@@ -75,7 +77,7 @@ export function decodeHeader(batch: Batch): BatchHeader | undefined {
   if (batch.length < HEADER_BYTES) return undefined;
   const first = batch[0]!;
   const type = first & 0x0f;
-  if (first >> 4 !== VERSION || type > PROBE_REPLY) return undefined;
+  if (first >> 4 !== VERSION || type > NOTE) return undefined;
   return {
     type: type as BatchType,
     ttl: batch[TTL_AT]!,

@@ -19,7 +19,7 @@ interface Neighbour {
 /** A probe without an answer for this long was lost: a stanza queue of 32 KiB at a server's 3,000 bytes per second takes 11 s. */
 const PROBE_LOST_MS = 30_000;
 
-const NOTHING: WireStats = { sentBytes: 0, receivedBytes: 0, drops: 0 };
+const NOTHING: WireStats = { sentBytes: 0, receivedBytes: 0, drops: 0, queuedBytes: 0 };
 
 export interface Neighbours {
   attach(node: number, wire: Wire): () => void;
@@ -83,4 +83,5 @@ const sum = (a: WireStats, b: WireStats): WireStats => ({
   sentBytes: a.sentBytes + b.sentBytes,
   receivedBytes: a.receivedBytes + b.receivedBytes,
   drops: a.drops + b.drops,
+  queuedBytes: b.queuedBytes, // what an earlier wire held is gone with it
 });

@@ -10,6 +10,9 @@ export type TopologyShape =
 /** Lower node first. */
 export type Edge = readonly [number, number];
 
+/** A link that carries frames now. Cost in tenths of a millisecond (1 if not said); the largest batch that its wire takes. */
+export type LiveEdge = readonly [a: number, b: number, cost?: number, maxBatch?: number];
+
 /** Each link once, in a fixed order, so that all peers that know the same nodes have the same graph. */
 export function topologyEdges(topology: TopologyShape, nodes: readonly number[]): Edge[] {
   const present = [...new Set(nodes)].sort((a, b) => a - b);

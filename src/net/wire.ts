@@ -10,6 +10,8 @@ export interface WireStats {
   readonly receivedBytes: number;
   /** Batches that this end refused or threw away because its queue was full. */
   readonly drops: number;
+  /** Taken by send() and not yet with the kernel or the server: what a change of wires has to wait for. */
+  readonly queuedBytes: number;
 }
 
 export interface Wire extends AsyncDisposable {

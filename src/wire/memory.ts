@@ -70,7 +70,7 @@ function createEnd(options: MemoryPairOptions, side: 0 | 1, other: () => End): E
       });
       return true;
     },
-    stats: () => ({ sentBytes, receivedBytes, drops }),
+    stats: () => ({ sentBytes, receivedBytes, drops, queuedBytes: queued }),
     closed: closed.promise,
     async [Symbol.asyncDispose]() {
       close('closed by us');

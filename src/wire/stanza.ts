@@ -103,7 +103,12 @@ export function openStanza(options: StanzaOptions): Wire {
       flush();
       return true;
     },
-    stats: () => ({ sentBytes, receivedBytes, drops: refused + queue.dropped }),
+    stats: () => ({
+      sentBytes,
+      receivedBytes,
+      drops: refused + queue.dropped,
+      queuedBytes: queue.bytes + (waiting?.length ?? 0),
+    }),
     closed: closed.promise,
     async [Symbol.asyncDispose]() {
       if (open) channel.send(peer, link, GOODBYE);

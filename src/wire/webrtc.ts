@@ -53,7 +53,7 @@ export async function openWebrtc({ onBatch, ...options }: WebrtcOptions): Promis
       sentBytes += batch.length;
       return true;
     },
-    stats: () => ({ sentBytes, receivedBytes, drops }),
+    stats: () => ({ sentBytes, receivedBytes, drops, queuedBytes: channel.buffered() }),
     closed,
     async [Symbol.asyncDispose]() {
       open = false;

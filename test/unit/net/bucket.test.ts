@@ -178,7 +178,7 @@ function recorder(sent: Batch[]): Wire {
     rung: 'memory',
     maxBatch: 65_536,
     send: (batch) => sent.push(batch.slice()) > 0,
-    stats: () => ({ sentBytes: 0, receivedBytes: 0, drops: 0 }),
+    stats: () => ({ sentBytes: 0, receivedBytes: 0, drops: 0, queuedBytes: 0 }),
     closed: new Promise(() => {}),
     async [Symbol.asyncDispose]() {},
   };
