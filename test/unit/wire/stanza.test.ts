@@ -109,7 +109,7 @@ describe('payloads of a hostile peer', () => {
     payload.set([0, 1]);
     left.deliver('b', 'one', payload);
     expect(inbox.items).toEqual([]);
-    expect(a.stats()).toEqual({ sentBytes: 0, receivedBytes: 0, drops: 1 });
+    expect(a.stats()).toEqual({ sentBytes: 0, receivedBytes: 0, drops: 1, queuedBytes: 0 });
   });
 
   test('of any bytes: no error, and never more out than came in', () => {
