@@ -115,11 +115,11 @@ export function search({ numbers, first, last, to, length }: Adjacency, root: Ra
   let open = 1;
   let reached = 0;
   while (open > 0) {
-    const node: Rank = heap[0]!;
+    const node: Rank = heap[0];
     order[reached++] = node;
     open--;
     if (open > 0) sink(heap[open]!, open);
-    for (let i: number = first[node]!; i < last[node]!; i++) {
+    for (let i = first[node]!; i < last[node]!; i++) {
       const other = to[i]!;
       const through = distance[node]! + length[i]!;
       const known = distance[other]!;
