@@ -119,7 +119,7 @@ export function search({ numbers, first, last, to, length }: Adjacency, root: Ra
     order[reached++] = node;
     open--;
     if (open > 0) sink(heap[open]!, open);
-    for (let i = first[node]!; i < last[node]!; i++) {
+    for (let i: number = first[node]!; i < last[node]!; i++) {
       const other = to[i]!;
       const through = distance[node]! + length[i]!;
       const known = distance[other]!;
