@@ -11,12 +11,6 @@ import type { Plan, PlannedGuest } from '../protocol/plan.ts';
 import type { GuestConsole, RunningGuest } from '../guest/guest.ts';
 import { keepLink, type LinkState } from '../wire/link.ts';
 
-/** How often each link's round trip is measured. A probe is 16 bytes plus the carrier's overhead, far below 0.5 kB/s. */
-const PROBE_MS = 5000;
-
-/** The far end takes a moment longer to attach the same wire, and a probe that is lost there is not repeated for 30 s. */
-const FIRST_PROBE_MS = 1000;
-
 /** Opens one wire to a peer. `offer` is true at exactly one of both ends. */
 export interface WireRequest {
   readonly rung: Rung;
@@ -85,15 +79,16 @@ export function openHosting(first: Plan, deps: HostingDeps): Hosting {
     plan = next;
     const peers = new Map(plan.guests.map((guest) => [guest.node, guest.peer]));
     const graph = topologyEdges(plan.lan.topology, [...peers.keys()]);
-    sw.setGraph({
-      epoch: plan.job.revision & 0xffff,
-      edges: graph,
-      directory: plan.lan.slots,
-      server: plan.guests.find(({ role }) => role === 'master')?.node,
-    });
     const wanted = new Set(
       graph.filter((edge) => edge.includes(planned.node)).map(([a, b]) => (a === planned.node ? b : a)),
     );
+    sw.setGraph({
+      epoch: plan.job.revision & 0xffff,
+      edges: graph,
+      links: [...wanted],
+      directory: plan.lan.slots,
+      server: plan.guests.find(({ role }) => role === 'master')?.node,
+    });
     for (const [node, { peer, link }] of links) {
       if (wanted.has(node) && peers.get(node) === peer) continue;
       links.delete(node);
@@ -122,14 +117,7 @@ export function openHosting(first: Plan, deps: HostingDeps): Hosting {
       link: keepLink({
         rungs: plan.wires.filter((rung) => rung === 'webrtc' || rung === 'stanza'),
         open: { webrtc: request('webrtc'), stanza: request('stanza') },
-        attach: (wire) => {
-          const detach = sw.attachWire(node, wire);
-          const cancelProbe = deps.clock.after(FIRST_PROBE_MS, () => sw.probe(node));
-          return () => {
-            cancelProbe();
-            detach();
-          };
-        },
+        attach: (wire) => sw.attachWire(node, wire),
         clock: deps.clock,
         log: log.child({ link: `${low}-${high}` }),
         onState: (next) => {
@@ -147,7 +135,7 @@ export function openHosting(first: Plan, deps: HostingDeps): Hosting {
       running = await deps.boot({
         plan: first,
         guest: planned,
-        onRun: (run) => sw.fromPort(run),
+        onRun: (run, headroom) => sw.fromPort(run, headroom),
         onState: change,
         onConsole: (opened) => {
           terminal = opened;
@@ -168,9 +156,6 @@ export function openHosting(first: Plan, deps: HostingDeps): Hosting {
   };
 
   apply(first);
-  const stopProbes = deps.clock.every(PROBE_MS, () => {
-    for (const node of links.keys()) sw.probe(node);
-  });
   const booted = boot();
   let disposed: Promise<void> | undefined;
 
@@ -208,7 +193,6 @@ export function openHosting(first: Plan, deps: HostingDeps): Hosting {
     [Symbol.asyncDispose]() {
       disposed ??= (async () => {
         stop.abort();
-        stopProbes();
         const all = [...links.values()].map(({ link }) => link);
         links.clear();
         await Promise.allSettled([...ending, ...all.map((link) => link[Symbol.asyncDispose]())]);
@@ -233,7 +217,6 @@ function linkReports(
       to: node,
       wire: state.wire,
       ...(state.reason === undefined ? {} : { reason: state.reason.slice(0, 300) }),
-      ...(counted?.roundTripMs === undefined ? {} : { roundTripMs: Math.round(counted.roundTripMs * 100) / 100 }),
       sentBytes: counted?.sentBytes ?? 0,
       receivedBytes: counted?.receivedBytes ?? 0,
       drops: counted?.drops ?? 0,

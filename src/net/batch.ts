@@ -5,7 +5,7 @@ import type { Batch } from './wire.ts';
 
 /*
  *  0        1        2        4        6        8        10       12            16
- *  | ver|type | ttl | source | dest   | lan    | epoch  | flags  | sequence u32 | run…
+ *  | ver|type | ttl | source | dest   | lan    | epoch  | life   | sequence u32 | run…
  *
  * All numbers are big-endian, like QEMU's length prefix. Only the last hop looks behind the header.
  */
@@ -21,12 +21,18 @@ export const LENGTH_BYTES = 4;
 
 const VERSION = 1;
 const TTL_AT = 1;
+const SOURCE_AT = 2;
+const DESTINATION_AT = 4;
+const LAN_AT = 6;
+const EPOCH_AT = 8;
+const LIFE_AT = 10;
 const SEQUENCE_AT = 12;
 
 export const FRAMES = 0;
+/** A hello: asks for a sign of life. Belongs to a wire, not to a LAN: it ends where the wire ends and never reaches a switch. */
 export const PROBE = 1;
 export const PROBE_REPLY = 2;
-/** Link state: what switches tell each other about their links (never looked at by the forwarding path). */
+/** Link state: what switches tell each other about their links. One hop; the forwarding path does not look inside. */
 export const NOTE = 3;
 export type BatchType = typeof FRAMES | typeof PROBE | typeof PROBE_REPLY | typeof NOTE;
 
@@ -37,9 +43,10 @@ export interface BatchHeader {
   readonly source: number;
   readonly destination: number;
   readonly lan: number;
-  /** Revision of the plan, modulo 2^16, by which the source routed. */
+  /** Revision of the plan, modulo 2^16, that the source knew. For those who watch; nothing is decided by it. */
   readonly epoch: number;
-  readonly flags: number;
+  /** Drawn anew by each switch that starts: sequence numbers of another life say nothing about those of this one. */
+  readonly life: number;
   readonly sequence: number;
 }
 
@@ -47,24 +54,20 @@ export interface BatchHeader {
 export function writeHeader(into: Uint8Array, header: BatchHeader): void {
   into[0] = (VERSION << 4) | header.type;
   into[TTL_AT] = header.ttl;
-  put16(into, 2, header.source);
-  put16(into, 4, header.destination);
-  put16(into, 6, header.lan);
-  put16(into, 8, header.epoch);
-  put16(into, 10, header.flags);
-  writeSequence(into, header.sequence);
-}
-
-function writeSequence(batch: Uint8Array, sequence: number): void {
-  put16(batch, SEQUENCE_AT, sequence >>> 16);
-  put16(batch, SEQUENCE_AT + 2, sequence & 0xffff);
+  put16(into, SOURCE_AT, header.source);
+  put16(into, DESTINATION_AT, header.destination);
+  put16(into, LAN_AT, header.lan);
+  put16(into, EPOCH_AT, header.epoch);
+  put16(into, LIFE_AT, header.life);
+  put16(into, SEQUENCE_AT, header.sequence >>> 16);
+  put16(into, SEQUENCE_AT + 2, header.sequence & 0xffff);
 }
 
 export const writeTtl = (batch: Uint8Array, ttl: number): void => {
   batch[TTL_AT] = ttl;
 };
 
-/** A batch of its own memory. The switch writes headers into a buffer that it keeps instead. */
+/** A batch of its own memory. The switch writes its headers in front of runs instead. */
 export function encodeBatch(header: BatchHeader, run: Run = new Uint8Array(0)): Batch {
   const batch = new Uint8Array(HEADER_BYTES + run.length);
   writeHeader(batch, header);
@@ -72,21 +75,33 @@ export function encodeBatch(header: BatchHeader, run: Run = new Uint8Array(0)): 
   return batch;
 }
 
-/** The header, or undefined when this is not a batch of our version. */
-export function decodeHeader(batch: Batch): BatchHeader | undefined {
+/** What kind of batch this is, or undefined when it is none of our version. All other readers are for batches that have a type. */
+export function typeOf(batch: Batch): BatchType | undefined {
   if (batch.length < HEADER_BYTES) return undefined;
   const first = batch[0]!;
-  const type = first & 0x0f;
-  if (first >> 4 !== VERSION || type > NOTE) return undefined;
+  return first >> 4 === VERSION && (first & 0x0f) <= NOTE ? ((first & 0x0f) as BatchType) : undefined;
+}
+
+export const ttlOf = (batch: Batch): number => batch[TTL_AT]!;
+export const sourceOf = (batch: Batch): number => u16At(batch, SOURCE_AT);
+export const destinationOf = (batch: Batch): number => u16At(batch, DESTINATION_AT);
+export const lanOf = (batch: Batch): number => u16At(batch, LAN_AT);
+export const lifeOf = (batch: Batch): number => u16At(batch, LIFE_AT);
+export const sequenceOf = (batch: Batch): number => u32At(batch, SEQUENCE_AT);
+
+/** The whole header as an object, or undefined when this is not a batch of our version. Not for the hot path. */
+export function decodeHeader(batch: Batch): BatchHeader | undefined {
+  const type = typeOf(batch);
+  if (type === undefined) return undefined;
   return {
-    type: type as BatchType,
-    ttl: batch[TTL_AT]!,
-    source: u16At(batch, 2),
-    destination: u16At(batch, 4),
-    lan: u16At(batch, 6),
-    epoch: u16At(batch, 8),
-    flags: u16At(batch, 10),
-    sequence: u32At(batch, SEQUENCE_AT),
+    type,
+    ttl: ttlOf(batch),
+    source: sourceOf(batch),
+    destination: destinationOf(batch),
+    lan: lanOf(batch),
+    epoch: u16At(batch, EPOCH_AT),
+    life: lifeOf(batch),
+    sequence: sequenceOf(batch),
   };
 }
 

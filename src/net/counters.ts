@@ -16,10 +16,11 @@ export type DropReason =
   | 'other-lan'
   /** From a peer that has no link with us by the plan. */
   | 'not-neighbour'
-  /** From a node that is not on the LAN, or seemingly from ourselves. */
+  /** From a node that has no place on the LAN, or seemingly from ourselves. */
   | 'bad-source'
   /** It did not come by the neighbour that is on the way from its source: that neighbour may be posing as it. */
   | 'reverse-path'
+  /** It was here before. */
   | 'duplicate'
   | 'ttl'
   /** No path to the node, or the path would lead straight back. */

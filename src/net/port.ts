@@ -15,5 +15,11 @@ export interface Port {
   readonly closed: Promise<string>;
 }
 
-/** What a port calls for each run that its guest sent. Returns nothing and never throws: a guest may send any bytes. */
-export type RunHandler = (run: Run) => void;
+/**
+ * What a port calls for each run that its guest sent. Returns nothing and never throws: a guest may send any bytes.
+ *
+ * `headroom`: so many bytes in front of the run, in the same memory, belong to the callee until it returns, and the run itself does
+ * too. A port that reads into memory of its own can promise as many as a batch has in its header: what lies before a run was handed on
+ * already. Then header and run leave as one slice and nothing is copied. Without it a run must not be written to.
+ */
+export type RunHandler = (run: Run, headroom?: number) => void;

@@ -6,49 +6,62 @@
  *   2. Each frame passes the guards (guard.ts): nobody else's addresses, no rogue servers, no storms.
  *   3. Neighbouring frames for the same node stay together: one sub-run, one batch. Broadcast, multicast and addresses that
  *      nobody has are for all nodes: a flood.
- *   4. The batch (16 bytes of header, then the sub-run untouched) goes to the next hop of a shortest path, a flood to each of
- *      our children in the tree whose root we are.
- *   5. The next peer (fromWire) refuses what is not for this LAN, has used up its hops, or comes from a neighbour that is not on
- *      the way from its source: that neighbour could pose as anybody. A batch for somebody else goes on with one hop less,
- *      nothing else read or changed.
- *   6. A flood must come from our parent in the tree of its source, and only once: the window of that source knows. It passes
- *      the guards before it goes to our children in that tree, so that a storm ends at the first honest peer.
+ *   4. The header is written into the 16 bytes in front of the sub-run and both leave as one slice, uncopied: to the next hop of
+ *      a shortest path, a flood to each of our children in the tree whose root we are. Batches are cut here, and only here, to
+ *      what each wire of the path takes.
+ *   5. The next peer (fromWire) refuses what is not for this LAN, has used up its hops, was here before, or comes from a
+ *      neighbour that is not on the way from its source: that neighbour could pose as anybody. A batch for somebody else goes on
+ *      with one hop less, nothing else read or changed.
+ *   6. A flood must come from our parent in the tree of its source. It passes the guards before it goes to our children in that
+ *      tree, so that a storm ends at the first honest peer.
  *   7. At the last hop we check that the run is whole frames and put each through the same guards, now for the batch's source:
  *      its peer may be hostile. Then the slice is written to the port.
- * Whatever is dropped on the way is counted by its reason. Nothing a guest or a peer sends makes us throw, wait or grow.
+ * While a change of the graph spreads, the ways of the last seconds are good too (graphs.ts). That can send a batch in a circle,
+ * and ends it there: no node passes the same batch on twice (window.ts).
+ * Whatever is dropped on the way is counted by its reason. Nothing a guest or a peer sends makes us throw, wait or grow. Nothing is
+ * allocated on the way but the one view that a wire or a port is given.
  */
 import type { Clock } from '../base/clock.ts';
 import {
-  decodeHeader,
+  destinationOf,
+  encodeBatch,
   FLOOD,
   FRAMES,
   HEADER_BYTES,
+  lanOf,
   LENGTH_BYTES,
+  lifeOf,
   MAX_FRAME_BYTES,
   MIN_FRAME_BYTES,
   nextFrame,
-  PROBE,
-  PROBE_REPLY,
+  NOTE,
   runOf,
+  sequenceOf,
+  sourceOf,
+  ttlOf,
+  typeOf,
   writeHeader,
   writeTtl,
-  type BatchHeader,
+  type BatchType,
 } from './batch.ts';
-import { createBucket, floodCost, FROM_WIRE_FACTOR, type Bucket } from './bucket.ts';
+import { createBucket, floodCost } from './bucket.ts';
 import { createCounters, type DropCounters, type DropReason } from './counters.ts';
 import { createDirectory, isGroup, macAt, type DirectoryEntry } from './directory.ts';
+import { createGraphs } from './graphs.ts';
 import { inspect } from './guard.ts';
 import { createNeighbours, type NeighbourStats } from './neighbours.ts';
 import type { Port, Run } from './port.ts';
-import { createRoutes, type Routes } from './routes.ts';
-import type { Edge } from './topology.ts';
-import { DuplicateWindow } from './window.ts';
+import { createSources, type Source } from './sources.ts';
+import type { LiveEdge } from './topology.ts';
 import type { Batch, Wire } from './wire.ts';
 
 export interface Graph {
   /** Revision of the plan. */
   readonly epoch: number;
-  readonly edges: readonly Edge[];
+  /** Links that carry frames now. */
+  readonly edges: readonly LiveEdge[];
+  /** The nodes with which we have a link by the plan, whether it lives or not: nobody else's batches are taken. */
+  readonly links: readonly number[];
   /** Which addresses live at which node, also of places that are still free: a guest may be heard before we know its peer. */
   readonly directory: readonly DirectoryEntry[];
   /** The master guest's node. It alone may serve DHCP; without one nobody may. */
@@ -61,18 +74,21 @@ export interface SwitchStats {
 }
 
 export interface Switch {
-  /** A new revision of the plan: links and addresses. Batches that still travel by the last one stay welcome. */
+  /** Links and addresses of a new revision of the plan, or the same with other live links. Batches that still travel by the last ones stay welcome. */
   setGraph(graph: Graph): void;
   /** Plugs a guest in; the returned function unplugs it. */
   attachPort(port: Port): () => void;
-  /** Hot path, guest to LAN. `from` matters only when several ports are attached: it gets nothing of its own back. */
-  fromPort(run: Run, from?: Port): void;
+  /**
+   * Hot path, guest to LAN. With `headroom` bytes in front of it that are ours to write (port.ts) a run is not copied. `from` matters
+   * only when several ports are attached: it gets nothing of its own back.
+   */
+  fromPort(run: Run, headroom?: number, from?: Port): void;
   /** The wire to a neighbour. A later one replaces it; the returned function detaches it if it is still there. */
   attachWire(node: number, wire: Wire): () => void;
   /** Hot path, LAN to guest or onwards. The batch's ttl byte may be changed. */
   fromWire(node: number, batch: Batch): void;
-  /** Asks a neighbour for a sign of life; its round trip appears in the statistics. False: no wire, or it refused. */
-  probe(node: number): boolean;
+  /** Hands a note to the switch of a neighbour. False: no wire, too large, or the wire refused. */
+  sendNote(node: number, payload: Uint8Array): boolean;
   stats(): SwitchStats;
 }
 
@@ -82,50 +98,59 @@ export interface Switch {
  */
 const FLOOD_BYTES = 8192;
 
+/** Notes pass every wire too. */
+const MAX_NOTE_BYTES = 8192;
+
 /** Four bytes of VLAN tag may come on top of the MTU and the Ethernet header (IEEE 802.1Q). */
 const MTU_OVERHEAD = MIN_FRAME_BYTES + 4;
 
 /** Room for the largest frame in one batch (69,652 bytes) and some more; a wire that could take larger batches does not get them. */
 const SCRATCH_BYTES = 131_072;
 
-/** Slack in hops for paths that are longer while a new revision of the plan spreads. */
+/** Slack in hops for paths that are longer while a change of the graph spreads. */
 const TTL_SLACK = 2;
 const MAX_TTL = 255;
 
 const NOWHERE = -1;
 
-export function createSwitch(options: {
+export interface SwitchOptions {
   readonly node: number;
   readonly lan: number;
   readonly clock: Clock;
   /** Payload bytes per frame; without it only QEMU's own limit holds. */
   readonly mtu?: number;
-  /** Where our sequence numbers begin; random unless a test says otherwise (window.ts tells why). */
-  readonly firstSequence?: number;
+  /** Hears the notes of neighbours. The payload is the callee's until it returns. */
+  readonly onNote?: (from: number, payload: Uint8Array) => void;
   /** Only for tests, which show that an attack works as soon as its guard is away. */
   readonly without?: ReadonlySet<DropReason>;
-}): Switch {
-  const { node: self, lan, clock, mtu } = options;
+}
+
+export function createSwitch(options: SwitchOptions): Switch {
+  const { node: self, lan, clock, mtu, onNote } = options;
   const maxFrame = mtu === undefined ? MAX_FRAME_BYTES : Math.min(mtu + MTU_OVERHEAD, MAX_FRAME_BYTES);
   const { counts, drop } = createCounters();
   const directory = createDirectory();
-  const neighbours = createNeighbours(clock);
+  const neighbours = createNeighbours();
+  const graphs = createGraphs(clock, self);
+  const sources = createSources(clock);
   const without = options.without ?? new Set<DropReason>();
-  const sources = new Map<number, { readonly window: DuplicateWindow; readonly bucket: Bucket }>();
   const bucket = createBucket(clock);
   const ports = new Set<Port>();
-  // One buffer for all batches that begin here: a wire copies what it keeps, and none calls back from within send().
+  // For batches whose run has no headroom: a wire copies what it keeps, and none calls back from within send().
   const scratch = new Uint8Array(SCRATCH_BYTES);
-  let sequence = (options.firstSequence ?? Math.floor(Math.random() * 2 ** 32)) >>> 0;
-  let current: { readonly epoch: number; readonly routes: Routes } = { epoch: 0, routes: createRoutes([], self) };
-  let previous = current;
-  let mine = directory.place(self);
-
-  const header = (destination: number, type: BatchHeader['type'] = FRAMES): BatchHeader => {
-    sequence = (sequence + 1) >>> 0;
-    const ttl = Math.min(MAX_TTL, current.routes.radius + TTL_SLACK);
-    return { type, ttl, source: self, destination, lan, epoch: current.epoch, flags: 0, sequence };
+  /** The header of whatever leaves next. */
+  const head = {
+    type: FRAMES as BatchType,
+    ttl: 1,
+    source: self,
+    destination: FLOOD,
+    lan,
+    epoch: 0,
+    life: randomBelow(2 ** 16),
+    sequence: randomBelow(2 ** 32),
   };
+  let links: ReadonlySet<number> = new Set();
+  let mine = directory.place(self);
 
   /** The node that the frame at `at` is for, FLOOD, or NOWHERE when it was dropped. */
   function target(run: Run, at: number, length: number): number {
@@ -142,55 +167,72 @@ export function createSwitch(options: {
     return NOWHERE;
   }
 
-  function fromPort(run: Run, from?: Port): void {
+  function fromPort(run: Run, headroom = 0, from?: Port): void {
     let start = 0;
     let at = 0;
     let to = NOWHERE;
     for (let end = nextFrame(run, 0); end !== 0; end = nextFrame(run, at)) {
       const next = target(run, at + LENGTH_BYTES, end - at - LENGTH_BYTES);
       if (next !== to) {
-        leave(run, start, at, to, from);
+        leave(run, headroom, start, at, to, from);
         start = at;
         to = next;
       }
       at = end;
     }
-    leave(run, start, at, to, from);
+    leave(run, headroom, start, at, to, from);
     if (at !== run.length) drop('malformed');
   }
 
   /** A sub-run with one destination leaves for it. */
-  function leave(run: Run, start: number, end: number, to: number, from: Port | undefined): void {
+  function leave(run: Run, headroom: number, start: number, end: number, to: number, from: Port | undefined): void {
     if (start === end || to === NOWHERE) return;
     if ((to === FLOOD || to === self) && ports.size > 1) deliver(run.subarray(start, end), from);
-    if (to === FLOOD) leaveAsFlood(run, start, end);
-    else if (to !== self) sendUnicast(to, undefined, run, start, end);
+    if (to === FLOOD) leaveAsFlood(run, headroom, start, end);
+    else if (to !== self) leaveForNode(run, headroom, start, end, to);
   }
 
-  function leaveAsFlood(run: Run, start: number, end: number): void {
-    const children = current.routes.children(self);
-    if (children.length === 0) return;
-    pieces(run, start, end, FLOOD_BYTES, true, (piece) => {
-      const length = fill(header(FLOOD), piece);
-      for (const child of children) sendBatch(child, scratch.subarray(0, length));
-    });
-  }
-
-  /** In as many batches as the next wire needs. `passing`: the header of somebody else's batch that is too large for it. */
-  function sendUnicast(to: number, passing: BatchHeader | undefined, run: Run, start: number, end: number): void {
-    const hop = current.routes.nextHop(to);
+  function leaveForNode(run: Run, headroom: number, start: number, end: number, to: number): void {
+    const hop = graphs.current.nextHop(to);
     const wire = hop === undefined ? undefined : neighbours.wire(hop);
     if (!wire) return drop(hop === undefined ? 'unreachable' : 'no-wire');
-    pieces(run, start, end, Math.min(wire.maxBatch, SCRATCH_BYTES) - HEADER_BYTES, false, (piece) => {
-      const length = fill(passing ?? header(to), piece);
-      if (!wire.send(scratch.subarray(0, length))) drop('wire-full');
-    });
+    const max = Math.min(wire.maxBatch, graphs.current.limit(to), SCRATCH_BYTES) - HEADER_BYTES;
+    for (let at = start; at < end;) {
+      const cut = cutEnd(run, at, end, max);
+      if (cut - at > max) drop('too-large');
+      else if (!wire.send(batchOf(to, run, headroom, at, cut))) drop('wire-full');
+      at = cut;
+    }
   }
 
-  function fill(head: BatchHeader, run: Run): number {
-    writeHeader(scratch, head);
-    scratch.set(run, HEADER_BYTES);
-    return HEADER_BYTES + run.length;
+  function leaveAsFlood(run: Run, headroom: number, start: number, end: number): void {
+    const children = graphs.current.children(self);
+    if (children.length === 0) return;
+    for (let at = start; at < end;) {
+      const cut = cutEnd(run, at, end, FLOOD_BYTES);
+      const batch = batchOf(FLOOD, run, headroom, at, cut);
+      for (let i = 0; i < children.length; i++) sendBatch(children[i]!, batch);
+      at = cut;
+    }
+  }
+
+  /** One slice: the next header and these frames behind it. */
+  function batchOf(destination: number, run: Run, headroom: number, start: number, end: number): Batch {
+    head.type = FRAMES;
+    head.ttl = Math.min(MAX_TTL, graphs.current.radius + TTL_SLACK);
+    head.destination = destination;
+    head.sequence = (head.sequence + 1) >>> 0;
+    const length = HEADER_BYTES + end - start;
+    let batch: Batch;
+    if (headroom >= HEADER_BYTES) {
+      // What lies before `start` is headroom, or frames that have left already.
+      batch = new Uint8Array(run.buffer, run.byteOffset + start - HEADER_BYTES, length);
+    } else {
+      scratch.set(run.subarray(start, end), HEADER_BYTES);
+      batch = scratch.subarray(0, length);
+    }
+    writeHeader(batch, head);
+    return batch;
   }
 
   function sendBatch(to: number, batch: Batch): void {
@@ -200,109 +242,74 @@ export function createSwitch(options: {
     else if (!wire.send(batch)) drop('wire-full');
   }
 
-  /** Cuts whole frames off until the rest fits. A frame that alone is too large is dropped, unless `lone` lets it pass alone. */
-  function pieces(run: Run, start: number, end: number, max: number, lone: boolean, use: (piece: Run) => void): void {
-    let from = start;
-    while (end - from > max) {
-      let to = from;
-      for (let next = nextFrame(run, to); next !== 0 && next - from <= max; next = nextFrame(run, to)) to = next;
-      if (to === from) {
-        to = nextFrame(run, from);
-        if (to === 0) return drop('malformed');
-        if (lone) use(run.subarray(from, to));
-        else drop('too-large');
-      } else {
-        use(run.subarray(from, to));
-      }
-      from = to;
-    }
-    if (from < end) use(run.subarray(from, end));
-  }
-
   function fromWire(node: number, batch: Batch): void {
-    const head = decodeHeader(batch);
-    if (!head) return drop('malformed');
-    if (head.lan !== lan && !without.has('other-lan')) return drop('other-lan');
-    if (!current.routes.neighbours.includes(node)) return drop('not-neighbour');
-    if (head.source === self || !current.routes.nodes.has(head.source)) return drop('bad-source');
-    if (head.type !== FRAMES) return fromProbe(node, head);
-    if (head.destination === FLOOD) return passFlood(node, head, batch);
-    if (head.destination !== self) return passUnicast(node, head, batch);
-    if (!isOnTheWay(node, head)) return drop('reverse-path');
-    if (admit(head.source, batch)) deliver(runOf(batch), undefined);
-  }
-
-  /** By the current graph or by the last one: while a new one spreads, both are on the way. */
-  function isOnTheWay(node: number, { source, destination }: BatchHeader): boolean {
-    if (current.routes.previousHop(source, destination) === node) return true;
-    return previous.routes.previousHop(source, destination) === node || without.has('reverse-path');
-  }
-
-  function passFlood(node: number, head: BatchHeader, batch: Batch): void {
-    // A source that is ahead of us routes by a graph that we do not know yet. Its floods must come by the tree that we know, or
-    // else any neighbour could pose as any source by naming an epoch that nobody has; where the trees differ some are lost.
-    const { routes } = head.epoch !== current.epoch && head.epoch === previous.epoch ? previous : current;
-    if (routes.parent(head.source) !== node && !without.has('reverse-path')) return drop('reverse-path');
-    if (!sourceOf(head.source).window.accept(head.sequence)) return drop('duplicate');
-    if (!admit(head.source, batch)) return;
-    const children = routes.children(head.source);
-    if (children.length > 0) {
-      if (head.ttl <= 1) drop('ttl');
-      else {
-        writeTtl(batch, head.ttl - 1);
-        for (const child of children) if (child !== node) sendBatch(child, batch);
-      }
+    const type = typeOf(batch);
+    if (type === undefined) return drop('malformed');
+    if (lanOf(batch) !== lan && !without.has('other-lan')) return drop('other-lan');
+    if (!links.has(node)) return drop('not-neighbour');
+    if (type === NOTE) return takeNote(node, batch);
+    if (type !== FRAMES) return drop('malformed');
+    const number = sourceOf(batch);
+    const source = number === self ? undefined : sources.of(number);
+    if (!source) return drop('bad-source');
+    const destination = destinationOf(batch);
+    if (destination === FLOOD) return passFlood(node, number, source, batch);
+    const hop = destination === self ? self : graphs.current.nextHop(destination);
+    if (hop === undefined || hop === node) return drop('unreachable');
+    if (!graphs.isOnTheWay(node, number, destination) && !without.has('reverse-path')) return drop('reverse-path');
+    if (isRepeated(source, batch)) return drop('duplicate');
+    if (hop === self) {
+      if (admit(number, source, batch)) deliver(runOf(batch), undefined);
+    } else {
+      const ttl = ttlOf(batch);
+      if (ttl <= 1) return drop('ttl');
+      writeTtl(batch, ttl - 1);
+      sendBatch(hop, batch);
     }
+  }
+
+  const isRepeated = (source: Source, batch: Batch): boolean =>
+    !source.window.accept(lifeOf(batch), sequenceOf(batch)) && !without.has('duplicate');
+
+  function passFlood(node: number, number: number, source: Source, batch: Batch): void {
+    const routes = graphs.floodedBy(node, number) ?? (without.has('reverse-path') ? graphs.current : undefined);
+    if (!routes) return drop('reverse-path');
+    if (isRepeated(source, batch)) return drop('duplicate');
+    if (!admit(number, source, batch)) return;
+    passOn(node, number, routes.children(number), batch);
     deliver(runOf(batch), undefined);
   }
 
-  function sourceOf(node: number) {
-    let source = sources.get(node);
-    if (!source) {
-      source = { window: new DuplicateWindow(), bucket: createBucket(clock, FROM_WIRE_FACTOR) };
-      sources.set(node, source);
-    }
-    return source;
-  }
-
-  function passUnicast(node: number, head: BatchHeader, batch: Batch): void {
-    const hop = current.routes.nextHop(head.destination);
-    if (hop === undefined || hop === node) return drop('unreachable');
-    if (!isOnTheWay(node, head)) return drop('reverse-path');
-    if (head.ttl <= 1) return drop('ttl');
-    const wire = neighbours.wire(hop);
-    if (wire && batch.length > wire.maxBatch) {
-      return sendUnicast(
-        head.destination,
-        { ...head, ttl: head.ttl - 1 },
-        runOf(batch),
-        0,
-        batch.length - HEADER_BYTES,
-      );
-    }
-    writeTtl(batch, head.ttl - 1);
-    sendBatch(hop, batch);
+  function passOn(node: number, source: number, old: readonly number[], batch: Batch): void {
+    const children = graphs.current.children(source);
+    if (old.length + children.length === 0) return;
+    const ttl = ttlOf(batch);
+    if (ttl <= 1) return drop('ttl');
+    writeTtl(batch, ttl - 1);
+    for (let i = 0; i < children.length; i++) if (children[i] !== node) sendBatch(children[i]!, batch);
+    if (old === children) return;
+    // It came by a graph that is going. Who waits for it by that one must not go without; who gets it twice can tell.
+    for (const child of old) if (child !== node && !children.includes(child)) sendBatch(child, batch);
   }
 
   /**
    * QEMU ends the connection on a frame that is too long, and the peer that let these frames in may be hostile: nothing unchecked
    * may reach a port or, as a flood, more peers. One bad frame condemns its batch, because an honest peer sends none.
    */
-  function admit(source: number, batch: Batch): boolean {
-    const run = runOf(batch);
-    const place = directory.place(source);
+  function admit(number: number, source: Source, batch: Batch): boolean {
+    const place = directory.place(number);
     let flooded = 0;
-    let at = 0;
-    for (let end = nextFrame(run, 0); end !== 0; end = nextFrame(run, at)) {
+    let at = HEADER_BYTES;
+    for (let end = nextFrame(batch, at); end !== 0; end = nextFrame(batch, at)) {
       const start = at + LENGTH_BYTES;
-      const fault = inspect(run, start, end, place, directory);
+      const fault = end - start > maxFrame ? 'too-large' : inspect(batch, start, end, place, directory);
       if (fault && !without.has(fault)) return refuse(fault);
       // Whatever the batch's header says: a frame that is not for our guest alone counts as flooded.
-      if (!mine || macAt(run, start) !== mine.mac) flooded += floodCost(end - start);
+      if (!mine || macAt(batch, start) !== mine.mac) flooded += floodCost(end - start);
       at = end;
     }
-    if (at !== run.length || at === 0) return refuse('malformed');
-    if (flooded === 0 || without.has('storm') || sourceOf(source).bucket.take(flooded)) return true;
+    if (at !== batch.length || at === HEADER_BYTES) return refuse('malformed');
+    if (flooded === 0 || without.has('storm') || source.bucket.take(flooded)) return true;
     return refuse('storm');
   }
 
@@ -315,21 +322,22 @@ export function createSwitch(options: {
     for (const port of ports) if (port !== except && !port.send(run)) drop('port-full');
   }
 
-  function fromProbe(node: number, head: BatchHeader): void {
-    if (head.source !== node || head.destination !== self) return drop('malformed');
-    if (head.type === PROBE_REPLY) return neighbours.answered(node, head.sequence);
-    writeHeader(scratch, { ...head, type: PROBE_REPLY, ttl: 1, source: self, destination: node });
-    sendBatch(node, scratch.subarray(0, HEADER_BYTES));
+  /** One hop, from a switch to its neighbour. What it says is for link state to judge. */
+  function takeNote(node: number, batch: Batch): void {
+    const ours = sourceOf(batch) === node && destinationOf(batch) === self && ttlOf(batch) === 1;
+    if (!ours || batch.length > HEADER_BYTES + MAX_NOTE_BYTES) return drop('malformed');
+    onNote?.(node, batch.subarray(HEADER_BYTES));
   }
 
   return {
-    setGraph({ epoch, edges, directory: entries, server }) {
-      previous = current;
-      current = { epoch: epoch & 0xffff, routes: createRoutes(edges, self) };
+    setGraph({ epoch, edges, links: planned, directory: entries, server }) {
+      head.epoch = epoch & 0xffff;
+      graphs.set(edges);
+      links = new Set(planned);
       directory.assign(entries, server);
       mine = directory.place(self);
-      for (const source of sources.keys()) if (!current.routes.nodes.has(source)) sources.delete(source);
-      neighbours.prune(current.routes.neighbours);
+      sources.assign(entries.map(({ node }) => node));
+      neighbours.prune(links);
     },
     attachPort(port) {
       ports.add(port);
@@ -338,15 +346,21 @@ export function createSwitch(options: {
     fromPort,
     attachWire: (node, wire) => neighbours.attach(node, wire),
     fromWire,
-    probe(node) {
-      const wire = neighbours.wire(node);
-      if (!wire) return false;
-      const head = { ...header(node, PROBE), ttl: 1 };
-      // The answer may take longer than the caller's interval (a stanza wire has seconds): one probe at a time.
-      if (!neighbours.probed(node, head.sequence)) return true;
-      writeHeader(scratch, head);
-      return wire.send(scratch.subarray(0, HEADER_BYTES));
+    sendNote(node, payload) {
+      const wire = links.has(node) ? neighbours.wire(node) : undefined;
+      if (!wire || payload.length > MAX_NOTE_BYTES) return false;
+      return wire.send(encodeBatch({ ...head, type: NOTE, ttl: 1, destination: node }, payload));
     },
     stats: () => ({ neighbours: neighbours.stats(), dropped: { ...counts } }),
   };
 }
+
+/** As many whole frames as fit into `max` bytes, but at least one. The run was walked before: all frames up to `end` are whole. */
+function cutEnd(run: Run, start: number, end: number, max: number): number {
+  if (end - start <= max) return end;
+  let at = nextFrame(run, start);
+  for (let next = nextFrame(run, at); next !== 0 && next - start <= max; next = nextFrame(run, at)) at = next;
+  return at;
+}
+
+const randomBelow = (limit: number): number => Math.floor(Math.random() * limit);

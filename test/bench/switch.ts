@@ -4,6 +4,7 @@ import { createSwitch } from '../../src/net/switch.ts';
 import { topologyEdges } from '../../src/net/topology.ts';
 import { memoryPair } from '../../src/wire/memory.ts';
 import { addressOf, frame, macOf, runOfFrames } from '../harness/frames.ts';
+import { linksOf } from '../harness/lan.ts';
 
 const [bytes = 1514, perRun = 43, seconds = 2] = process.argv.slice(2).map(Number);
 const nodes = [1, 2, 3];
@@ -15,6 +16,7 @@ const switches = nodes.map((node) => {
   sw.setGraph({
     epoch: 1,
     edges,
+    links: linksOf(edges, node),
     directory: nodes.map((other) => ({ node: other, mac: macOf(other), address: addressOf(other) })),
     server: 1,
   });

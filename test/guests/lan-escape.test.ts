@@ -11,6 +11,7 @@ import { createSwitch, type Switch } from '../../src/net/switch.ts';
 import { topologyEdges } from '../../src/net/topology.ts';
 import { memoryPair } from '../../src/wire/memory.ts';
 import { openTestLan, sh, until, type TestLan } from '../harness/guest.ts';
+import { linksOf } from '../harness/lan.ts';
 import { createMemoryPort, type MemoryPort } from '../harness/memory-port.ts';
 
 const NODES = [1, 2, 3];
@@ -265,7 +266,7 @@ describe('a hostile worker guest between a master and a victim', () => {
 
 function openSwitch(node: number, lan: number): Switch {
   const sw = createSwitch({ node, lan, clock: systemClock, without: off });
-  sw.setGraph({ epoch: 1, edges: EDGES, directory: PLANNED, server: 1 });
+  sw.setGraph({ epoch: 1, edges: EDGES, links: linksOf(EDGES, node), directory: PLANNED, server: 1 });
   return sw;
 }
 

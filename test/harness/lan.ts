@@ -1,7 +1,7 @@
 /** A whole LAN in memory: a switch with a port per node, a memory wire per edge. */
 import type { Batch } from '../../src/net/wire.ts';
 import { createSwitch, type Switch } from '../../src/net/switch.ts';
-import { topologyEdges, type Edge, type TopologyShape } from '../../src/net/topology.ts';
+import { topologyEdges, type LiveEdge, type TopologyShape } from '../../src/net/topology.ts';
 import { memoryPair } from '../../src/wire/memory.ts';
 import { addressOf, macOf, textOf } from './frames.ts';
 import { createMemoryPort, type MemoryPort } from './memory-port.ts';
@@ -20,8 +20,12 @@ export interface TestLan {
   node(number: number): LanNode;
   /** Lets batches travel until none is under way; the number of hops they took. Throws when it does not end. */
   settle(): Promise<number>;
-  setGraph(epoch: number, edges: readonly Edge[], at?: readonly number[]): void;
+  setGraph(epoch: number, edges: readonly LiveEdge[], at?: readonly number[]): void;
 }
+
+/** All of a node's links. */
+export const linksOf = (edges: readonly LiveEdge[], node: number): number[] =>
+  edges.filter(([a, b]) => a === node || b === node).map(([a, b]) => (a === node ? b : a));
 
 const clock = { now: () => performance.now(), after: () => () => {}, every: () => () => {} };
 
@@ -57,7 +61,9 @@ export function createLan(topology: TopologyShape, numbers: readonly number[], m
     },
     setGraph(epoch, graph, at = numbers) {
       const directory = numbers.map((node) => ({ node, mac: macOf(node), address: addressOf(node) }));
-      for (const node of at) nodes.get(node)!.switch.setGraph({ epoch, edges: graph, directory, server: 1 });
+      for (const node of at) {
+        nodes.get(node)!.switch.setGraph({ epoch, edges: graph, links: linksOf(graph, node), directory, server: 1 });
+      }
     },
   };
   lan.setGraph(1, edges);

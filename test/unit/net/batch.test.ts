@@ -19,13 +19,13 @@ import {
 
 const u16 = fc.integer({ min: 0, max: 0xffff });
 const headers: fc.Arbitrary<BatchHeader> = fc.record({
-  type: fc.constantFrom(0 as const, 1 as const, 2 as const),
+  type: fc.constantFrom(0 as const, 1 as const, 2 as const, 3 as const),
   ttl: fc.integer({ min: 0, max: 255 }),
   source: u16,
   destination: u16,
   lan: u16,
   epoch: u16,
-  flags: u16,
+  life: u16,
   sequence: fc.integer({ min: 0, max: 0xffff_ffff }),
 });
 const frameLists = fc.array(fc.uint8Array({ minLength: 14, maxLength: 200 }), { minLength: 1, maxLength: 20 });
@@ -51,7 +51,7 @@ describe('a batch', () => {
       destination: FLOOD,
       lan: 0x0304,
       epoch: 0x0506,
-      flags: 0x0708,
+      life: 0x0708,
       sequence: 0x090a0b0c,
     } as const;
     expect(Buffer.from(encodeBatch(header)).toString('hex')).toBe('11090102ffff030405060708090a0b0c');
@@ -65,7 +65,7 @@ describe('a batch', () => {
       destination: 2,
       lan: 3,
       epoch: 4,
-      flags: 5,
+      life: 5,
       sequence: 6,
     });
     writeTtl(batch, 8);
@@ -80,11 +80,11 @@ describe('a batch', () => {
       destination: 2,
       lan: 3,
       epoch: 4,
-      flags: 5,
+      life: 5,
       sequence: 6,
     });
     expect(decodeHeader(batch.with(0, 0x20))).toBeUndefined();
-    expect(decodeHeader(batch.with(0, 0x13))).toBeUndefined();
+    expect(decodeHeader(batch.with(0, 0x14))).toBeUndefined();
     expect(decodeHeader(batch.subarray(0, HEADER_BYTES - 1))).toBeUndefined();
   });
 });

@@ -62,12 +62,13 @@ function middle(without: readonly DropReason[] = []) {
       [1, 2],
       [2, 3],
     ],
+    links: [1, 3],
     directory: [1, 2, 3].map((node) => ({ node, mac: macOf(node), address: addressOf(node) })),
     server: 1,
   });
   let sequence = 0;
   const hostile = (destination: number, run: Uint8Array): void => {
-    const header = { type: FRAMES, ttl: 3, source: 1, lan: LAN, epoch: 1, flags: 0, destination } as const;
+    const header = { type: FRAMES, ttl: 3, source: 1, lan: LAN, epoch: 1, life: 0, destination } as const;
     sw.fromWire(1, encodeBatch({ ...header, sequence: sequence++ }, run));
   };
   const passedOn = () => sent.reduce((count, batch) => count + [...frames(runOf(batch))].length, 0);
@@ -146,7 +147,7 @@ describe('a hostile peer', () => {
   test('does not use up what others may send', () => {
     const { sw, hostile, port } = middle();
     for (let i = 0; i < 20_000; i++) hostile(FLOOD, runOfFrames(shout(1)));
-    const header = { type: FRAMES, ttl: 3, source: 3, lan: LAN, epoch: 1, flags: 0, sequence: 1 } as const;
+    const header = { type: FRAMES, ttl: 3, source: 3, lan: LAN, epoch: 1, life: 0, sequence: 1 } as const;
     sw.fromWire(3, encodeBatch({ ...header, destination: FLOOD }, runOfFrames(shout(3))));
     expect(port.frames).toHaveLength(bound + 1);
   });

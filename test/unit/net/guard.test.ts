@@ -37,6 +37,7 @@ function lan(from: number, without: readonly DropReason[] = []) {
     sw.setGraph({
       epoch: 1,
       edges: [[from, VICTIM]],
+      links: [from, VICTIM],
       directory: nodes.map((other) => ({ node: other, mac: macOf(other), address: addressOf(other) })),
       server: MASTER,
     });
@@ -62,7 +63,7 @@ function lan(from: number, without: readonly DropReason[] = []) {
         source: from,
         lan: LAN,
         epoch: 1,
-        flags: 0,
+        life: 0,
         sequence: sequence++,
       } as const;
       abroad.fromWire(from, encodeBatch({ ...header, destination: FLOOD }, runOfFrames(...frames)));
@@ -381,13 +382,14 @@ describe('any bytes', () => {
 
   test('of any kind and length never throw', () => {
     const { atHome, abroad, sent, heard, fromGuest } = lan(WORKER);
-    const header = { type: FRAMES, ttl: 3, source: WORKER, lan: LAN, epoch: 1, flags: 0, sequence: 1 } as const;
+    const header = { type: FRAMES, ttl: 3, source: WORKER, lan: LAN, epoch: 1, life: 0 } as const;
+    let sequence = 0;
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 120 }), fc.constantFrom(IPV4, ARP, IPV6, VLAN), (bytes, type) => {
         const bare = ethernet({ from: macOf(WORKER), type }, [...bytes]);
         for (const run of [runOfFrames(bare), bytes]) {
           atHome.fromPort(run);
-          abroad.fromWire(WORKER, encodeBatch({ ...header, destination: VICTIM }, run));
+          abroad.fromWire(WORKER, encodeBatch({ ...header, destination: VICTIM, sequence: sequence++ }, run));
         }
       }),
       { numRuns: 3000 },
@@ -395,7 +397,7 @@ describe('any bytes', () => {
     const ping = of(WORKER, IPV4, ip(WORKER, 1, [8, 0, 0, 0]), { to: macOf(VICTIM) });
     fromGuest(ping);
     expect(sent.at(-1)).toEqual(expect.objectContaining({ length: 16 + 4 + ping.length }));
-    abroad.fromWire(WORKER, encodeBatch({ ...header, destination: VICTIM }, runOfFrames(ping)));
+    abroad.fromWire(WORKER, encodeBatch({ ...header, destination: VICTIM, sequence }, runOfFrames(ping)));
     expect(heard.at(-1)).toEqual(ping);
   });
 });

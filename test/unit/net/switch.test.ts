@@ -1,11 +1,22 @@
 /** A frame's way through a LAN of switches, and everything that must not get through. */
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeHeader, encodeBatch, FLOOD, FRAMES, PROBE, type BatchHeader } from '../../../src/net/batch.ts';
+import {
+  decodeHeader,
+  encodeBatch,
+  FLOOD,
+  FRAMES,
+  frames,
+  NOTE,
+  PROBE,
+  runOf,
+  type BatchHeader,
+} from '../../../src/net/batch.ts';
 import { createSwitch } from '../../../src/net/switch.ts';
+import type { LiveEdge } from '../../../src/net/topology.ts';
 import type { Batch, Wire } from '../../../src/net/wire.ts';
 import { addressOf, BROADCAST, frame, IPV6_ALL_NODES, macOf, runOfFrames, textOf } from '../../harness/frames.ts';
-import { createLan, LAN, type TestLan } from '../../harness/lan.ts';
+import { createLan, LAN, linksOf, type TestLan } from '../../harness/lan.ts';
 import { createMemoryPort } from '../../harness/memory-port.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
 
@@ -17,6 +28,13 @@ const PLANNED = {
   directory: NODES.map((node) => ({ node, mac: macOf(node), address: addressOf(node) })),
   server: 1,
 };
+
+const graphOf = (edges: readonly LiveEdge[], node: number, epoch = 1) => ({
+  epoch,
+  edges,
+  links: linksOf(edges, node),
+  ...PLANNED,
+});
 
 const say = (lan: TestLan, from: number, to: string, text: string) =>
   lan.node(from).switch.fromPort(runOfFrames(frame({ to, from: macOf(from), text })));
@@ -168,7 +186,7 @@ describe('a run from the guest', () => {
 
   test('respects the MTU, with room for a VLAN tag', async () => {
     const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock(), mtu: 1500 });
-    sw.setGraph({ epoch: 1, edges: [[1, 2]], ...PLANNED });
+    sw.setGraph(graphOf([[1, 2]], 1));
     const sent: Batch[] = [];
     sw.attachWire(2, recorder(sent));
     const of = (length: number) => runOfFrames(frame({ to: BROADCAST, from: macOf(1), length }));
@@ -207,7 +225,7 @@ describe('hostile batches', () => {
     sw.attachPort(port);
     sw.attachWire(1, recorder(sent));
     sw.attachWire(4, recorder(sent));
-    sw.setGraph({ epoch: 1, edges, ...PLANNED });
+    sw.setGraph(graphOf(edges, 2));
     return { sw, port, sent };
   }
   const base: BatchHeader = {
@@ -217,7 +235,7 @@ describe('hostile batches', () => {
     destination: 2,
     lan: LAN,
     epoch: 1,
-    flags: 0,
+    life: 0,
     sequence: 1,
   };
   const hello = runOfFrames(frame({ to: macOf(2), from: macOf(3), text: 'hello' }));
@@ -249,7 +267,7 @@ describe('hostile batches', () => {
     ['to a node that does not exist', 1, { destination: 99 }, hello, 'unreachable'],
     ['that would go straight back', 1, { destination: 3 }, hello, 'unreachable'],
     ['a flood from the wrong side', 4, { destination: FLOOD }, hello, 'reverse-path'],
-    ['a probe from somebody else', 1, { type: PROBE }, hello, 'malformed'],
+    ['a hello, which belongs to a wire', 1, { type: PROBE }, hello, 'malformed'],
   ] as const)('%s: dropped and counted', (_, from, change, run, reason) => {
     const { sw, port, sent } = victim();
     sw.fromWire(from, encodeBatch({ ...base, ...change }, run));
@@ -264,6 +282,27 @@ describe('hostile batches', () => {
     expect(port.frames).toHaveLength(1);
     expect(sent).toHaveLength(1);
     expect(sw.stats().dropped.duplicate).toBe(1);
+  });
+
+  test('a batch for one node that comes twice is heard or passed on once', () => {
+    const { sw, port, sent } = victim();
+    for (const [sequence, destination] of [
+      [1, 2],
+      [1, 2],
+      [2, 4],
+      [2, 4],
+      [1, 4],
+    ] as const) {
+      sw.fromWire(1, encodeBatch({ ...base, sequence, destination }, hello));
+    }
+    expect([port.frames.length, sent.length, sw.stats().dropped.duplicate]).toEqual([1, 1, 3]);
+  });
+
+  test('who is not on the way cannot use up the numbers of another', () => {
+    const { sw, port } = victim();
+    sw.fromWire(4, encodeBatch(base, hello));
+    sw.fromWire(1, encodeBatch(base, hello));
+    expect([port.frames.length, sw.stats().dropped]).toMatchObject([1, { 'reverse-path': 1, duplicate: 0 }]);
   });
 
   test('a flood with its last hop is heard and not passed on', () => {
@@ -291,15 +330,12 @@ describe('hostile batches', () => {
 
   test('a flood by the last graph is checked and passed on by the last graph', () => {
     const { sw, port, sent } = victim();
-    sw.setGraph({
-      epoch: 2,
-      edges: [
-        [1, 2],
-        [2, 3],
-        [2, 4],
-      ],
-      ...PLANNED,
-    });
+    const next = [
+      [1, 2],
+      [2, 3],
+      [2, 4],
+    ] as const;
+    sw.setGraph(graphOf(next, 2, 2));
     sw.fromWire(4, encodeBatch({ ...base, destination: FLOOD }, hello));
     expect(sw.stats().dropped['reverse-path']).toBe(1);
     sw.fromWire(1, encodeBatch({ ...base, destination: FLOOD }, hello));
@@ -357,46 +393,22 @@ describe('a new revision of the plan', () => {
 
   test('a peer that starts again is heard at once', async () => {
     const lan = createLan({ kind: 'star' }, [1, 2]);
-    for (const first of [500, 9_000_000, 500_000]) {
-      const sw = createSwitch({ node: 2, lan: LAN, clock: virtualClock(), firstSequence: first });
+    for (const life of ['first', 'second', 'third']) {
+      const sw = createSwitch({ node: 2, lan: LAN, clock: virtualClock() });
       const sent: Batch[] = [];
       sw.attachWire(1, recorder(sent));
-      sw.setGraph({ epoch: 1, edges: [[1, 2]], ...PLANNED });
-      sw.fromPort(runOfFrames(frame({ to: BROADCAST, from: macOf(2), text: `life ${first}` })));
+      sw.setGraph(graphOf([[1, 2]], 2));
+      for (const to of [BROADCAST, macOf(1)]) sw.fromPort(runOfFrames(frame({ to, from: macOf(2), text: life })));
       for (const batch of sent) lan.node(1).switch.fromWire(2, batch);
     }
-    expect(lan.node(1).heard()).toEqual(['life 500', 'life 9000000', 'life 500000']);
+    expect(lan.node(1).heard()).toEqual(['first', 'first', 'second', 'second', 'third', 'third']);
   });
 });
 
 describe('statistics', () => {
-  test('a probe measures the round trip by the clock', () => {
-    const clock = virtualClock();
-    const sw = createSwitch({ node: 1, lan: LAN, clock });
-    const sent: Batch[] = [];
-    sw.setGraph({ epoch: 1, edges: [[1, 2]], ...PLANNED });
-    expect(sw.probe(2)).toBe(false);
-    sw.attachWire(2, recorder(sent));
-    expect(sw.probe(2)).toBe(true);
-    const probe = decodeHeader(sent[0]!)!;
-    clock.advance(42);
-    expect(sw.stats().neighbours[0]).not.toHaveProperty('roundTripMs');
-    sw.fromWire(2, encodeBatch({ ...probe, type: 2, source: 2, destination: 1, sequence: probe.sequence + 1 }));
-    expect(sw.stats().neighbours[0]).not.toHaveProperty('roundTripMs');
-    sw.fromWire(2, encodeBatch({ ...probe, type: 2, source: 2, destination: 1 }));
-    expect(sw.stats().neighbours[0]).toMatchObject({ node: 2, rung: 'memory', roundTripMs: 42 });
-  });
-
-  test('two switches answer each other’s probes', async () => {
-    const lan = createLan({ kind: 'star' }, [1, 2]);
-    expect(lan.node(1).switch.probe(2)).toBe(true);
-    expect(await lan.settle()).toBe(2);
-    expect(lan.node(1).switch.stats().neighbours[0]!.roundTripMs).toBeGreaterThanOrEqual(0);
-  });
-
   test('totals outlive a wire that was replaced', () => {
     const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
-    sw.setGraph({ epoch: 1, edges: [[1, 2]], ...PLANNED });
+    sw.setGraph(graphOf([[1, 2]], 1));
     const detachOld = sw.attachWire(2, recorder([], { sentBytes: 10, receivedBytes: 20, drops: 1 }));
     const detachNew = sw.attachWire(2, recorder([], { sentBytes: 1, receivedBytes: 2, drops: 3 }));
     detachOld(); // late, must not take the new one away
@@ -409,7 +421,7 @@ describe('statistics', () => {
 
   test('totals are forgotten with a neighbour that has left', () => {
     const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
-    const graph = (epoch: number, other: number) => sw.setGraph({ epoch, edges: [[1, other]], ...PLANNED });
+    const graph = (epoch: number, other: number) => sw.setGraph(graphOf([[1, other]], 1, epoch));
     graph(1, 2);
     sw.attachWire(2, recorder([], { sentBytes: 10, receivedBytes: 20, drops: 1 }))();
     graph(2, 3);
@@ -432,7 +444,7 @@ describe('statistics', () => {
 
   test('a link without a wire is counted', () => {
     const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
-    sw.setGraph({ epoch: 1, edges: [[1, 2]], ...PLANNED });
+    sw.setGraph(graphOf([[1, 2]], 1));
     sw.fromPort(runOfFrames(frame({ to: macOf(2), from: macOf(1) }), frame({ to: BROADCAST, from: macOf(1) })));
     expect(sw.stats().dropped['no-wire']).toBe(2);
   });
@@ -441,49 +453,122 @@ describe('statistics', () => {
 test('two ports of one switch hear each other, and none itself', () => {
   const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
   const [a, b] = [createMemoryPort('a'), createMemoryPort('b')];
-  sw.setGraph({ epoch: 1, edges: [], ...PLANNED });
+  sw.setGraph(graphOf([], 1));
   sw.attachPort(a);
   const unplug = sw.attachPort(b);
-  sw.fromPort(runOfFrames(frame({ to: BROADCAST, from: macOf(1), text: 'hi' })), a);
+  sw.fromPort(runOfFrames(frame({ to: BROADCAST, from: macOf(1), text: 'hi' })), 0, a);
   expect(a.frames).toHaveLength(0);
   expect(b.frames.map(textOf)).toEqual(['hi']);
-  sw.fromPort(runOfFrames(frame({ to: macOf(1), from: macOf(1), text: 'back' })), b);
+  sw.fromPort(runOfFrames(frame({ to: macOf(1), from: macOf(1), text: 'back' })), 0, b);
   expect(a.frames.map(textOf)).toEqual(['back']);
   unplug();
-  sw.fromPort(runOfFrames(frame({ to: BROADCAST, from: macOf(1) })), a);
+  sw.fromPort(runOfFrames(frame({ to: BROADCAST, from: macOf(1) })), 0, a);
   expect(b.frames).toHaveLength(1);
 });
 
-test('a batch too large for the next wire is split on the way, a flood is not', () => {
-  const sw = createSwitch({ node: 2, lan: LAN, clock: virtualClock() });
-  const sent: Batch[] = [];
-  sw.setGraph({
-    epoch: 1,
-    edges: [
-      [1, 2],
-      [2, 3],
-    ],
-    ...PLANNED,
+describe('a path with a narrow wire on it', () => {
+  const line = [
+    [1, 2, 1, 65_536],
+    [2, 3, 1, 3000],
+  ] as const;
+  const four = Array.from({ length: 4 }, (_, i) => frame({ to: macOf(3), from: macOf(1), text: `${i}`, length: 1000 }));
+
+  test('gets batches that fit all of it from the source', () => {
+    const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
+    const sent: Batch[] = [];
+    sw.setGraph(graphOf(line, 1));
+    sw.attachWire(2, recorder(sent));
+    sw.fromPort(runOfFrames(...four));
+    expect(sent.map(({ length }) => length)).toEqual([16 + 2 * 1004, 16 + 2 * 1004]);
+    expect(sent.flatMap((batch) => [...frames(runOf(batch))].map(textOf))).toEqual(['0', '1', '2', '3']);
   });
-  sw.attachWire(3, { ...recorder(sent), maxBatch: 3000 });
-  const run = runOfFrames(...Array.from({ length: 4 }, () => frame({ to: macOf(3), from: macOf(1), length: 1000 })));
-  const header = {
-    type: FRAMES,
-    ttl: 5,
-    source: 1,
-    destination: 3,
-    lan: LAN,
-    epoch: 1,
-    flags: 0,
-    sequence: 1,
-  } as const;
-  sw.fromWire(1, encodeBatch(header, run));
-  expect(sent.map((batch) => [batch.length, decodeHeader(batch)])).toEqual(
-    [2, 2].map((n) => [16 + n * 1004, { ...header, ttl: 4 }]),
-  );
-  sw.fromWire(1, encodeBatch({ ...header, destination: FLOOD }, run));
-  expect(sent).toHaveLength(2);
-  expect(sw.stats().dropped['too-large']).toBe(1);
+
+  test('is not cut to by those on the way: what is too large is dropped', () => {
+    const sw = createSwitch({ node: 2, lan: LAN, clock: virtualClock() });
+    const sent: Batch[] = [];
+    sw.setGraph(graphOf(line, 2));
+    sw.attachWire(3, { ...recorder(sent), maxBatch: 3000 });
+    const header = { type: FRAMES, ttl: 5, source: 1, destination: 3, lan: LAN, epoch: 1, life: 0 } as const;
+    sw.fromWire(1, encodeBatch({ ...header, sequence: 1 }, runOfFrames(...four)));
+    sw.fromWire(1, encodeBatch({ ...header, destination: FLOOD, sequence: 2 }, runOfFrames(...four)));
+    expect(sent).toEqual([]);
+    expect(sw.stats().dropped['too-large']).toBe(2);
+  });
+});
+
+describe('headroom', () => {
+  test('in front of a run takes the header, so that both leave as one slice of the same memory', () => {
+    const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
+    const seen: Batch[] = [];
+    const sent: Batch[] = [];
+    sw.setGraph(graphOf([[1, 2], [1, 3]], 1)); // prettier-ignore
+    for (const node of [2, 3])
+      sw.attachWire(node, { ...recorder(sent), send: (batch) => seen.push(batch) + sent.push(batch.slice()) > 0 });
+    const run = runOfFrames(...[2, 2, 3, 2].map((node, i) => frame({ to: macOf(node), from: macOf(1), text: `${i}` })));
+    const slab = new Uint8Array(100 + run.length);
+    slab.set(run, 100);
+    sw.fromPort(slab.subarray(100), 16);
+    expect(seen.every(({ buffer }) => buffer === slab.buffer)).toBe(true);
+    expect(sent.map((batch) => [decodeHeader(batch)!.destination, [...frames(runOf(batch))].map(textOf)])).toEqual([
+      [2, ['0', '1']],
+      [3, ['2']],
+      [2, ['3']],
+    ]);
+  });
+
+  test.each([0, 15])('of %i bytes is none: the run is left as it was', (headroom) => {
+    const sw = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
+    const sent: Batch[] = [];
+    sw.setGraph(graphOf([[1, 2], [1, 3]], 1)); // prettier-ignore
+    for (const node of [2, 3]) sw.attachWire(node, recorder(sent));
+    const run = runOfFrames(
+      ...[2, 3, BROADCAST].map((to) => frame({ to: typeof to === 'string' ? to : macOf(to), from: macOf(1) })),
+    );
+    const before = run.slice();
+    sw.fromPort(run, headroom);
+    expect([run, sent.length]).toEqual([before, 4]);
+  });
+});
+
+describe('notes', () => {
+  const note = { type: NOTE, ttl: 1, source: 1, destination: 2, lan: LAN, epoch: 1, life: 0, sequence: 0 } as const;
+  const listener = () => {
+    const heard: [number, string][] = [];
+    const onNote = (from: number, payload: Uint8Array) => void heard.push([from, Buffer.from(payload).toString()]);
+    const sw = createSwitch({ node: 2, lan: LAN, clock: virtualClock(), onNote });
+    sw.setGraph({ ...graphOf([], 2), links: [1] });
+    return { sw, heard };
+  };
+
+  test('go to the neighbour and no farther, also over a link that carries no frames yet', () => {
+    const { sw, heard } = listener();
+    const far = createSwitch({ node: 1, lan: LAN, clock: virtualClock() });
+    far.setGraph({ ...graphOf([], 1), links: [2] });
+    expect(far.sendNote(2, Buffer.from('early'))).toBe(false);
+    far.attachWire(2, { ...recorder([]), send: (batch) => (sw.fromWire(1, batch), true) });
+    expect(far.sendNote(2, Buffer.from('hello'))).toBe(true);
+    expect(far.sendNote(3, Buffer.from('nobody'))).toBe(false);
+    expect(far.sendNote(2, new Uint8Array(8193))).toBe(false);
+    expect(heard).toEqual([[1, 'hello']]);
+  });
+
+  test.each([
+    ['from a peer without a link', 4, {}, 'not-neighbour'],
+    ['of another LAN', 1, { lan: 8 }, 'other-lan'],
+    ['that somebody else sent', 1, { source: 4 }, 'malformed'],
+    ['for somebody else', 1, { destination: 4 }, 'malformed'],
+    ['that may go farther', 1, { ttl: 2 }, 'malformed'],
+  ] as const)('%s: dropped and counted', (_, from, change, reason) => {
+    const { sw, heard } = listener();
+    sw.fromWire(from, encodeBatch({ ...note, ...change }, Buffer.from('lie')));
+    expect([heard, sw.stats().dropped[reason]]).toEqual([[], 1]);
+  });
+
+  test('that are too large are dropped', () => {
+    const { sw, heard } = listener();
+    sw.fromWire(1, encodeBatch(note, new Uint8Array(8193)));
+    expect([heard, sw.stats().dropped.malformed]).toEqual([[], 1]);
+  });
 });
 
 function recorder(sent: Batch[], stats = { sentBytes: 0, receivedBytes: 0, drops: 0 }): Wire {

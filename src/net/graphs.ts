@@ -1,0 +1,56 @@
+/** The live graph and those of the last seconds: which way a batch may come while a change spreads. */
+import type { Clock } from '../base/clock.ts';
+import { createRoutes, type Routes } from './routes.ts';
+import type { LiveEdge } from './topology.ts';
+
+/**
+ * A change of the graph is a flood of notes, and batches that left by the old graph are still under way when it arrives. The slowest
+ * wire (a stanza queue at a server that lets 3,000 bytes a second through) has seconds of them; more would only help liars.
+ */
+const RECENT_MS = 3000;
+
+/** A graph that changes faster than this many times in RECENT_MS costs some batches, and no memory. */
+const MAX_RECENT = 8;
+
+export interface Graphs {
+  /** What leaves now leaves by this one. */
+  readonly current: Routes;
+  set(edges: readonly LiveEdge[]): void;
+  /** Does what `source` sends to `destination` come to us by `node`, now or a moment ago? */
+  isOnTheWay(node: number, source: number, destination: number): boolean;
+  /** The routes, newest first, by which a flood of `source` comes to us from `node`; undefined: by none. */
+  floodedBy(node: number, source: number): Routes | undefined;
+}
+
+export function createGraphs(clock: Pick<Clock, 'now'>, self: number): Graphs {
+  let current = createRoutes([], self);
+  /** Newest first. */
+  let recent: { readonly routes: Routes; readonly until: number }[] = [];
+
+  /** Those that are still good. Asked for only when the current graph says no. */
+  function fresh() {
+    const now = clock.now();
+    if (recent.some(({ until }) => until < now)) recent = recent.filter(({ until }) => until >= now);
+    return recent;
+  }
+
+  return {
+    get current() {
+      return current;
+    },
+    set(edges) {
+      recent = [{ routes: current, until: clock.now() + RECENT_MS }, ...fresh()].slice(0, MAX_RECENT);
+      current = createRoutes(edges, self);
+    },
+    isOnTheWay(node, source, destination) {
+      if (current.previousHop(source, destination) === node) return true;
+      for (const { routes } of fresh()) if (routes.previousHop(source, destination) === node) return true;
+      return false;
+    },
+    floodedBy(node, source) {
+      if (current.parent(source) === node) return current;
+      for (const { routes } of fresh()) if (routes.parent(source) === node) return routes;
+      return undefined;
+    },
+  };
+}
