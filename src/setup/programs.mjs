@@ -76,6 +76,12 @@ export const PROGRAMS = [
     packages: { apt: 'openssh-client', dnf: 'openssh-clients', pacman: 'openssh' },
     only: 'tests',
   },
+  {
+    name: 'tshark',
+    why: 'reads the captures that we write',
+    packages: { apt: 'tshark', dnf: 'wireshark-cli', pacman: 'wireshark-cli', brew: 'wireshark' },
+    only: 'tests',
+  },
 ];
 
 /** @type {readonly { manager: Manager, program: string, systems: string, command: string }[]} */
