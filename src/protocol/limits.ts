@@ -9,6 +9,10 @@ export const MAX_STANZA_FRAMES_BYTES = 12_000;
 /** One page of command output or log in a reply: half a message after base64 and JSON. */
 export const MAX_PAGE_BYTES = 24_576;
 
+/** Bytes of a frame in a capture: Ethernet and IP headers at least; at most what one page holds with the block around it. */
+export const MIN_SNAP_BYTES = 64;
+export const MAX_SNAP_BYTES = 24_000;
+
 /** Guests of one LAN. The routing core is meant for 200 peers (design: link state); node numbers are u16. */
 export const MAX_GUESTS = 200;
 

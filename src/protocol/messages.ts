@@ -1,6 +1,7 @@
 /** What peers say to each other. Requests get one reply of the kind given here, or an error; notices get none. */
 import { NAME_PATTERN } from '../base/ids.ts';
 import { parser } from '../base/validate.ts';
+import { MAX_SNAP_BYTES, MIN_SNAP_BYTES } from './limits.ts';
 import { imageRefSchema, planSchema, type ImageRef, type Plan, type Role, type Rung } from './plan.ts';
 
 export type GuestState = 'fetching' | 'booting' | 'up' | 'stopped' | 'failed';
@@ -34,6 +35,28 @@ export interface Page {
   readonly offset: number;
   readonly total: number;
 }
+
+/** One direction of a link, as its sending end imposes it (net/shape.ts). Rate in bit/s, times in ms, shares 0 to 1. */
+export interface LinkShape {
+  readonly rate?: number;
+  readonly delayMs?: number;
+  readonly jitterMs?: number;
+  readonly loss?: number;
+  readonly duplicate?: number;
+  readonly reorder?: number;
+  readonly corrupt?: number;
+  readonly limitFrames?: number;
+  readonly limitBytes?: number;
+}
+
+/** Packet blocks (net/pcapng.ts) as base64, after a moment if there are none; frames seen since the start, and those left out. */
+export interface CapturePage {
+  readonly data: string;
+  readonly received: number;
+  readonly dropped: number;
+}
+
+export type LinkRung = Exclude<Rung, 'memory'>;
 
 export type Request =
   | {
@@ -69,6 +92,26 @@ export type Request =
     }
   | { readonly kind: 'guest.log'; readonly lease: string; readonly offset: number }
   | { readonly kind: 'guest.type'; readonly lease: string; readonly data: string }
+  | {
+      readonly kind: 'link.set';
+      readonly lease: string;
+      /** The other end. */
+      readonly node: number;
+      /** Rungs that this end may use, none to cut the link; null: those of the plan. Not said: as they are. */
+      readonly wires?: readonly LinkRung[] | null;
+      /** What this end sends suffers so; null: nothing any more. Not said: as it is. */
+      readonly shape?: LinkShape | null;
+    }
+  | {
+      readonly kind: 'capture.open';
+      readonly lease: string;
+      /** The other end of the link to look at; not said: the guest itself. */
+      readonly link?: number;
+      /** Bytes of each frame that are wanted. */
+      readonly snapLength: number;
+    }
+  | { readonly kind: 'capture.read'; readonly lease: string; readonly capture: string }
+  | { readonly kind: 'capture.close'; readonly lease: string; readonly capture: string }
   | { readonly kind: 'image.fetch'; readonly job: string; readonly hash: string; readonly channel: string }
   | { readonly kind: 'room.join'; readonly token: string }
   | { readonly kind: 'signal'; readonly channel: string; readonly session: string; readonly data: unknown };
@@ -93,6 +136,10 @@ export interface Replies {
   'guest.output': Page;
   'guest.log': Page;
   'guest.type': Record<string, never>;
+  'link.set': Record<string, never>;
+  'capture.open': { readonly capture: string };
+  'capture.read': CapturePage;
+  'capture.close': Record<string, never>;
   'image.fetch': Record<string, never>;
   /** Signed certificate of membership (trust/membership.ts). */
   'room.join': { readonly certificate: string };
@@ -118,6 +165,10 @@ const count = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 const seconds = { type: 'integer', minimum: 1, maximum: 86_400 };
 const channel = { type: 'string', minLength: 1, maxLength: 160 };
 const rungs = ['direct', 'webrtc', 'stanza', 'memory'];
+
+const share = { type: 'number', minimum: 0, maximum: 1 };
+const milliseconds = { type: 'number', minimum: 0, maximum: 60_000 };
+const node = { type: 'integer', minimum: 1, maximum: 65_000 };
 
 const record = (properties: Record<string, unknown>, optional: Record<string, unknown> = {}) => ({
   type: 'object',
@@ -153,6 +204,32 @@ const guestReport = record(
     reason: text(1000),
   },
 );
+
+const linkShape = {
+  ...record(
+    {},
+    {
+      rate: { type: 'number', minimum: 1000, maximum: 1e12 },
+      delayMs: milliseconds,
+      jitterMs: milliseconds,
+      loss: share,
+      duplicate: share,
+      reorder: share,
+      corrupt: share,
+      limitFrames: { type: 'integer', minimum: 1, maximum: 1_000_000 },
+      limitBytes: { type: 'number', minimum: 1, maximum: 2 ** 30 },
+    },
+  ),
+  nullable: true,
+};
+
+const linkWires = {
+  type: 'array',
+  nullable: true,
+  maxItems: 3,
+  uniqueItems: true,
+  items: { type: 'string', enum: ['direct', 'webrtc', 'stanza'] },
+};
 
 const page = record({ data: text(65_536), offset: count, total: count });
 
@@ -195,6 +272,14 @@ const requestSchema = {
     }),
     request('guest.log', { lease: id, offset: count }),
     request('guest.type', { lease: id, data: text(8192) }),
+    request('link.set', { lease: id, node }, { wires: linkWires, shape: linkShape }),
+    request(
+      'capture.open',
+      { lease: id, snapLength: { type: 'integer', minimum: MIN_SNAP_BYTES, maximum: MAX_SNAP_BYTES } },
+      { link: node },
+    ),
+    request('capture.read', { lease: id, capture: id }),
+    request('capture.close', { lease: id, capture: id }),
     request('image.fetch', { job: id, hash: id, channel }),
     request('room.join', { token: text(128) }),
     request('signal', { channel, session: id, data: {} }),
@@ -214,6 +299,10 @@ const replySchemas: Record<RequestKind, Record<string, unknown>> = {
   'guest.output': page,
   'guest.log': page,
   'guest.type': nothing,
+  'link.set': nothing,
+  'capture.open': record({ capture: id }),
+  'capture.read': record({ data: text(65_536), received: count, dropped: count }),
+  'capture.close': nothing,
   'image.fetch': nothing,
   'room.join': record({ certificate: text(4096) }),
   signal: nothing,
