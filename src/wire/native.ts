@@ -39,6 +39,13 @@ interface PolyfillConnection extends EventTarget {
 /** Above libdatachannel's 256 KiB nothing is gained, below 64 KiB a frame of 65,000 bytes does not fit. */
 export const MAX_MESSAGE_BYTES = 262_144;
 
+/*
+ * Settings hold for all connections of the process. The buffers are what one connection may have under way: 4 MiB are 670 Mbit/s at
+ * 50 ms. Our own windows (window.ts, blob.ts) keep slow lines from filling them.
+ */
+const SCTP = { recvBufferSize: 4_194_304, sendBufferSize: 4_194_304, initialCongestionWindow: 32 };
+let settled = false;
+
 /** One library object per connection: its RTCPeerConnection is a factory for exactly this one. */
 export async function loadWebrtc(options: NativeOptions): Promise<WebrtcLibrary> {
   const [native, { default: polyfill }] = await Promise.all([import('wrtc'), import('wrtc/polyfill')]);

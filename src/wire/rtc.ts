@@ -13,6 +13,8 @@ export interface RtcOptions {
   readonly pipe: SignalPipe;
   /** Address that sockets are bound to; without it, all of the host's. */
   readonly bindAddress?: string;
+  /** Of the packets, as the library counts; without it, one that passes everywhere (1280). */
+  readonly mtu?: number;
   /** `stun:host:port`, `turn:user:password@host:port`. None: only this host's own addresses. */
   readonly iceServers?: readonly string[];
   /** From the call to an open channel, waiting for the other end's offer included. */
@@ -52,6 +54,7 @@ const LOOPBACK_MTU = 4000;
 
 export async function connectRtc(options: RtcOptions, handlers: RtcHandlers): Promise<RtcChannel> {
   const { offer, pipe, bindAddress, iceServers = [], timeoutMs = DEFAULT_TIMEOUT_MS, log, signal } = options;
+  const mtu = options.mtu ?? (bindAddress?.startsWith('127.') ? LOOPBACK_MTU : undefined);
   const closed = Promise.withResolvers<string>();
   const opened = Promise.withResolvers<void>();
   opened.promise.catch(() => {}); // it may fail before anybody waits for it
@@ -63,7 +66,7 @@ export async function connectRtc(options: RtcOptions, handlers: RtcHandlers): Pr
     loadWebrtc({
       iceServers,
       ...(bindAddress === undefined ? {} : { bindAddress }),
-      ...(bindAddress?.startsWith('127.') ? { mtu: LOOPBACK_MTU } : {}),
+      ...(mtu === undefined ? {} : { mtu }),
       onChannel(found) {
         channel = found;
         listen(found, handlers, (reason) => end(new Error(reason)));

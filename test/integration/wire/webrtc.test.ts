@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { startChild } from '../../../src/base/process.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import type { Signal } from '../../../src/wire/signaling.ts';
-import { openWebrtc } from '../../../src/wire/webrtc.ts';
+import { connectRtc } from '../../../src/wire/rtc.ts';
+import { openWebrtc, type Path } from '../../../src/wire/webrtc.ts';
 import { wireContract } from '../../contract/wire.ts';
 import { createInbox } from '../../harness/inbox.ts';
 import { addressesOf, signalPair, type SignalPair } from '../../harness/signals.ts';
@@ -15,7 +16,7 @@ const dial = (
   signals: SignalPair,
   side: 'a' | 'b',
   channel: string,
-  more: { timeoutMs?: number; signal?: AbortSignal; onBatch?: (b: Uint8Array) => void } = {},
+  more: { timeoutMs?: number; signal?: AbortSignal; path?: Path; onBatch?: (b: Uint8Array) => void } = {},
 ) =>
   openWebrtc({
     ...common,
@@ -37,7 +38,7 @@ describe('the webrtc wire', () => {
     const [a, b] = await Promise.all([dial(signals, 'a', 'x'), dial(signals, 'b', 'x', { onBatch: inbox.take })]);
     await using _ = a;
     await using __ = b;
-    expect(a.maxBatch).toBe(262_144);
+    expect(a.maxBatch).toBe(262_144 - 5);
     for (const length of [65_038, 131_072]) expect(a.send(new Uint8Array(length).fill(length & 255))).toBe(true);
     expect((await inbox.until(2)).map(({ length }) => length)).toEqual([65_038, 131_072]);
   });
@@ -90,6 +91,38 @@ describe('the webrtc wire', () => {
       retry: 'later',
       hint: expect.stringContaining('TURN') as string,
     });
+  });
+
+  test('large packets are tried, and used when they pass', async () => {
+    const signals = signalPair();
+    const path = { narrow: false };
+    const [a, b] = await Promise.all([dial(signals, 'a', 'x', { path }), dial(signals, 'b', 'x', { path })]);
+    expect(path.narrow).toBe(false);
+    await Promise.all([a[Symbol.asyncDispose](), b[Symbol.asyncDispose]()]);
+  });
+
+  test('large packets that nobody answers: the attempt fails, and the next one uses small ones', async () => {
+    const signals = signalPair();
+    const path = { narrow: false };
+    const pipe = signals.b.pipe({ peer: 'a', channel: 'x', offer: false });
+    const deaf = connectRtc({ ...common, offer: false, pipe }, { onMessage: nobody });
+    await expect(dial(signals, 'a', 'x', { path })).rejects.toMatchObject({ code: 'wire.path-mtu', retry: 'later' });
+    expect(path.narrow).toBe(true);
+    await (await deaf)[Symbol.asyncDispose]();
+    const [a, b] = await Promise.all([dial(signals, 'a', 'x', { path }), dial(signals, 'b', 'x', { path })]);
+    await Promise.all([a[Symbol.asyncDispose](), b[Symbol.asyncDispose]()]);
+  });
+
+  test('a peer that sends what no wire sends is cut off', async () => {
+    const signals = signalPair();
+    const pipe = signals.b.pipe({ peer: 'a', channel: 'x', offer: false });
+    const [wire, evil] = await Promise.all([
+      dial(signals, 'a', 'x'),
+      connectRtc({ ...common, offer: false, pipe }, { onMessage: nobody }),
+    ]);
+    evil.send(Uint8Array.of(1, 0, 0, 1, 0)); // it read 256 bytes of nothing
+    expect(await wire.closed).toMatch('no message of a webrtc wire');
+    await Promise.all([wire[Symbol.asyncDispose](), evil[Symbol.asyncDispose]()]);
   });
 
   test('an abort ends an attempt, before and while it runs, with its own reason', async () => {
