@@ -36,7 +36,7 @@ const TRANSLATION_MIB = 32;
 export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
 
 /** In QEMU's option syntax a comma ends a value unless it is doubled. */
-const quote = (value: string): string => value.replaceAll(',', ',,');
+export const quote = (value: string): string => value.replaceAll(',', ',,');
 
 export function acceleratorArguments(accelerator: Accelerator): string[] {
   // qemu64 boots faster than max under software emulation, and microvm has no clock there to calibrate against (measured).

@@ -174,7 +174,7 @@ async function sizeMiB(paths: readonly string[]): Promise<number> {
 }
 
 /** Work that needs a living QEMU: when it ends instead, what it said is the reason, not the socket that broke with it. */
-async function whileAlive<T>(
+export async function whileAlive<T>(
   work: Promise<T>,
   exited: Promise<string>,
   stderr: () => string,
