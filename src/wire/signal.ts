@@ -94,8 +94,12 @@ export function fingerprintIn(sdp: string): string | undefined {
   return new Set(found).size === 1 && only !== undefined && only.length <= MAX_FINGERPRINT_LENGTH ? only : undefined;
 }
 
+/** The first signal of an attempt, of whichever rung. */
 export const isOffer = (data: unknown): boolean =>
-  typeof data === 'object' && data !== null && 'type' in data && data.type === 'offer';
+  typeof data === 'object' &&
+  data !== null &&
+  'type' in data &&
+  (data.type === 'offer' || data.type === 'direct-offer');
 
 function checkCandidate(line: string): void {
   const [, address = '', port = ''] = CANDIDATE.exec(line) ?? [];

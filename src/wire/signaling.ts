@@ -2,6 +2,7 @@
 import { describeError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
+import { isDirect, parseDirectSignal } from './direct-signal.ts';
 import { isOffer, parseSignal } from './signal.ts';
 
 /** The two-way path over which one attempt to connect exchanges its signals. Who connects over it disposes it at the end of the wire. */
@@ -93,7 +94,8 @@ export function createSignalRouter(options: {
     dispatch(from, channel, session, data) {
       if (session.length > MAX_SESSION_LENGTH || channel.length > MAX_CHANNEL_LENGTH) return;
       try {
-        parseSignal(data);
+        if (isDirect(data)) parseDirectSignal(data);
+        else parseSignal(data);
       } catch (error) {
         return log.debug('signal refused', { peer: from, channel, reason: describeError(error) });
       }
