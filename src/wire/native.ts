@@ -49,6 +49,8 @@ let settled = false;
 /** One library object per connection: its RTCPeerConnection is a factory for exactly this one. */
 export async function loadWebrtc(options: NativeOptions): Promise<WebrtcLibrary> {
   const [native, { default: polyfill }] = await Promise.all([import('wrtc'), import('wrtc/polyfill')]);
+  if (!settled) native.setSctpSettings(SCTP);
+  settled = true;
   const Base = polyfill.RTCPeerConnection as unknown as new (config: object) => PolyfillConnection;
 
   class Connection extends Base {

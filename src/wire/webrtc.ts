@@ -99,11 +99,11 @@ export async function openWebrtc({ onBatch, path, ...options }: WebrtcOptions): 
       if (total !== undefined) reply(receivedMessage(total));
     },
   });
-  const { closed } = channel;
-  for (const message of replies.splice(0)) channel.send(message);
-  void closed.then(() => {
+  const closed = channel.closed.then((reason) => {
     open = false;
+    return reason;
   });
+  for (const message of replies.splice(0)) channel.send(message);
 
   const maxBatch = channel.maxMessage - PACKING_BYTES;
   try {
