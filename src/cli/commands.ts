@@ -116,8 +116,9 @@ export const commands: readonly Command[] = [
     name: 'ps',
     purpose: 'show peer, job, guests, links and the room',
     usage: '',
-    example: 'kith ps --json',
-    ...peer,
+    example: 'kith ps --links',
+    options: { ...peer.options, links: { type: 'boolean' } },
+    optionHelp: { ...peer.optionHelp, links: 'the links alone, and why each is on the wire that it is on' },
     load: () => import('./ps.ts'),
   },
   {

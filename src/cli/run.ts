@@ -128,12 +128,15 @@ function summary(peer: Peer, status: Awaited<ReturnType<Peer['status']>>, second
 function wordsOf(context: CommandContext): { readonly min?: number; readonly wires?: readonly Rung[] } {
   const min = numberOption(context, 'min', { max: MAX_WORKERS });
   const wire = textOption(context, 'wire');
-  if (wire !== undefined && wire !== 'webrtc' && wire !== 'stanza') {
+  if (wire !== undefined && !isRung(wire)) {
     throw new KithError({
       code: 'cli.usage',
       message: `there is no wire ${wire}`,
-      hint: '--wire webrtc or --wire stanza',
+      hint: `one of ${RUNGS.join(', ')}`,
     });
   }
   return { ...(min === undefined ? {} : { min }), ...(wire === undefined ? {} : { wires: [wire] }) };
 }
+
+const RUNGS = ['direct', 'webrtc', 'stanza'] as const;
+const isRung = (word: string): word is (typeof RUNGS)[number] => (RUNGS as readonly string[]).includes(word);

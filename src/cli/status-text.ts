@@ -40,7 +40,7 @@ const guestTable = (guests: readonly GuestStatus[]) =>
 
 const linkTable = (links: readonly LinkStatus[]) =>
   plainTable(
-    ['link', 'wire', 'rtt ms', 'out', 'in', 'drops', 'reason'],
+    ['link', 'wire', 'rtt ms', 'out', 'in', 'drops', 'why not better'],
     links.map((link) => [
       `${link.from} - ${link.to}`,
       link.wire,
@@ -48,9 +48,56 @@ const linkTable = (links: readonly LinkStatus[]) =>
       formatBytes(link.sentBytes),
       formatBytes(link.receivedBytes),
       String(link.drops),
-      link.reason,
+      whyText(link.reasons, SHORT_REASON),
     ]),
   );
+
+/** `kith ps --links`: what the links do now, and what the switches let fall. */
+export function linksText({ links, guests }: PeerStatus): string {
+  if (links.length === 0) return 'no links\n';
+  const dropped = guests.filter(({ drops = {} }) => Object.keys(drops).length > 0);
+  const parts = [
+    plainTable(
+      ['from', 'to', 'wire', 'for', 'rtt ms', 'loss', 'out/s', 'in/s', 'drops', 'why not better'],
+      links.map((link) => [
+        link.from,
+        link.to,
+        link.wire,
+        formatDuration(link.seconds),
+        link.roundTripMs?.toFixed(1),
+        `${Math.round(link.loss * 100)} %`,
+        formatBytes(link.sentPerSecond),
+        formatBytes(link.receivedPerSecond),
+        String(link.drops),
+        whyText(link.reasons),
+      ]),
+    ),
+    ...(dropped.length > 0
+      ? [
+          plainTable(
+            ['guest', 'its switch dropped'],
+            dropped.map(({ name, drops = {} }) => [
+              name,
+              Object.entries(drops)
+                .map(([reason, count]) => `${reason} ${count}`)
+                .join(', '),
+            ]),
+          ),
+        ]
+      : []),
+  ];
+  return `${parts.join('\n\n')}\n`;
+}
+
+/** `kith ps` has one line for each link. */
+const SHORT_REASON = 60;
+
+const whyText = (reasons: LinkStatus['reasons'], length = Number.POSITIVE_INFINITY) => {
+  const text = Object.entries(reasons)
+    .map(([rung, reason]) => `${rung}: ${reason}`)
+    .join('; ');
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+};
 
 const roomTable = (occupants: readonly OccupantStatus[]) =>
   plainTable(

@@ -68,18 +68,28 @@ export interface GuestStatus {
   readonly residentMiB?: number;
   readonly accelerator?: string;
   readonly reason?: string;
+  /** What its switch dropped, by reason. */
+  readonly drops?: Readonly<Record<string, number>>;
 }
 
 export interface LinkStatus {
   /** Names of guests. */
   readonly from: string;
   readonly to: string;
+  /** Rung of its wire, or `down`. */
   readonly wire: string;
+  /** Why it is on none of the better rungs, by rung. */
+  readonly reasons: Readonly<Record<string, string>>;
   readonly roundTripMs?: number;
+  /** Share of the last hellos that were not answered in time, 0 to 1. */
+  readonly loss: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
+  readonly sentPerSecond: number;
+  readonly receivedPerSecond: number;
   readonly drops: number;
-  readonly reason?: string;
+  /** On this wire, or down, for so many seconds. */
+  readonly seconds: number;
 }
 
 /** Bytes as base64. */

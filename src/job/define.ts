@@ -36,7 +36,7 @@ export interface JobDefinition {
   };
   /** How long guests are wanted at most, seconds: owners see it, and it binds the job. Default 0: open end. */
   readonly seconds?: number;
-  /** Carriers that links may use, best first. Default `['webrtc', 'stanza']`. */
+  /** Carriers that links may use, best first. Default `['direct', 'webrtc', 'stanza']`. */
   readonly wires?: readonly Rung[];
   /** Runs on the initiator once the guests are starting. What it returns is the job's result (JSON). */
   readonly run?: (context: RunContext) => Promise<unknown>;
@@ -160,7 +160,13 @@ const checkShape = parser<JobDefinition>('job', 'job.invalid', {
       master: closed(guestOptions),
       worker: closed({ ...guestOptions, min: places, max: places }),
       seconds: { type: 'integer', minimum: 0, maximum: 1e9 },
-      wires: { type: 'array', minItems: 1, maxItems: 2, items: { type: 'string', enum: ['webrtc', 'stanza'] } },
+      wires: {
+        type: 'array',
+        minItems: 1,
+        maxItems: 3,
+        uniqueItems: true,
+        items: { type: 'string', enum: ['direct', 'webrtc', 'stanza'] },
+      },
       run: {},
     },
     ['name', 'topology'],
@@ -185,7 +191,7 @@ export function checkJob(value: unknown): Job {
     min,
     max,
     seconds: data.seconds ?? 0,
-    wires: data.wires ?? ['webrtc', 'stanza'],
+    wires: data.wires ?? ['direct', 'webrtc', 'stanza'],
     run,
   };
 }

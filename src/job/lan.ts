@@ -61,7 +61,7 @@ export function createLan(deps: LanDeps): Lan {
     });
   };
 
-  const pingSeconds = () => (plan().wires.includes('webrtc') ? PING_SECONDS.fast : PING_SECONDS.slow);
+  const pingSeconds = () => (plan().wires.some((rung) => rung !== 'stanza') ? PING_SECONDS.fast : PING_SECONDS.slow);
 
   /** One shell loop in a guest: prints the addresses that answered, so that a shell that fails is silence. Addresses come from a checked plan. */
   const silentFrom = async (from: Guest, targets: readonly Guest[], options: ExecOptions): Promise<string[]> => {

@@ -31,8 +31,8 @@ export function createRate(clock: Pick<Clock, 'now'>, bytesPerSecond: () => numb
 /** Hot path: one look at the bucket per run. What is too much is dropped, as on any full link. */
 export const limitRuns =
   (rate: Rate, onRun: RunHandler): RunHandler =>
-  (run) => {
-    if (rate.take(run.length)) onRun(run);
+  (run, headroom) => {
+    if (rate.take(run.length)) onRun(run, headroom);
   };
 
 export function limitPort(rate: Rate, guest: RunningGuest): RunningGuest {

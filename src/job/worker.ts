@@ -286,7 +286,7 @@ export function openWorker(deps: WorkerDeps): Worker {
       gate.desk.withdraw(who);
       for (const { lease, hosting } of entries.values()) {
         if (who(lease.holder)) endByOwner(lease.id, reason);
-        else hosting?.cut(who);
+        else hosting?.fabric.cut(who);
       }
     },
     get offer() {

@@ -7,6 +7,7 @@ import type { GuestReport } from '../protocol/messages.ts';
 import type { Plan } from '../protocol/plan.ts';
 import type { Peer } from './peer.ts';
 import { SOFTWARE } from '../version.ts';
+import { linkApi } from './links.ts';
 import { occupantsOf, reconsider } from './occupants.ts';
 
 /** One page of a console log through the local socket. */
@@ -46,6 +47,7 @@ export function peerApi(peer: Peer): PeerApi {
       hostedConsole(peer, guest).type(Buffer.from(data, 'base64'));
       return {};
     },
+    ...linkApi(peer),
     async down() {
       peer.options.onDown();
       return {};
@@ -181,6 +183,7 @@ function guestsOf(plan: Plan, reports: ReadonlyMap<string, GuestReport>, { room,
       ...(report?.residentMiB === undefined ? {} : { residentMiB: report.residentMiB }),
       ...(report?.accelerator === undefined ? {} : { accelerator: report.accelerator }),
       ...(report?.reason === undefined ? {} : { reason: report.reason }),
+      ...(report?.drops === undefined ? {} : { drops: report.drops }),
     };
   });
 }

@@ -19,9 +19,8 @@ import type { HostingDeps } from '../job/hosting.ts';
 import type { Capacity } from '../protocol/capacity.ts';
 import { PROTOCOL_VERSION } from '../protocol/namespaces.ts';
 import { openBlob } from '../wire/blob.ts';
+import { openDirectListener } from '../wire/direct-listener.ts';
 import { createSignalRouter, type SignalRouter } from '../wire/signaling.ts';
-import { openStanza } from '../wire/stanza.ts';
-import { openWebrtc } from '../wire/webrtc.ts';
 import { createFrameCipher } from '../trust/frames.ts';
 import { openFrameChannel } from '../xmpp/frames.ts';
 import { openMailbox, type Mailbox } from '../xmpp/mailbox.ts';
@@ -41,6 +40,7 @@ import {
   type PeerTrust,
   type TrustOptions,
 } from './trust.ts';
+import { createWires, notaryOf } from './wires.ts';
 import { SOFTWARE } from '../version.ts';
 
 export interface PeerOptions {
@@ -154,6 +154,10 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     }),
   );
 
+  const listener = stack.use(
+    await openDirectListener({ ...(options.wireAddress ? { bindAddress: options.wireAddress } : {}), log, signal }),
+  );
+  const openWire = createWires({ ...wireOptions, router, frames, listener, bindAddress: options.wireAddress });
   const privateKeys = new Map<string, string>();
   const partners = createPartners(circle, (jid) => worker.knows(jid));
   const hosting: Pick<WorkerDeps, Exclude<keyof HostingDeps, 'onChange'>> = {
@@ -162,18 +166,9 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     log,
     openWire: (request) => {
       partners.remember(request.peer);
-      return request.rung === 'stanza'
-        ? Promise.resolve(
-            openStanza({ peer: request.peer, link: request.channel, channel: frames, onBatch: request.onBatch, log }),
-          )
-        : openWebrtc({
-            ...wireOptions,
-            offer: request.offer,
-            pipe: router.pipe(request),
-            onBatch: request.onBatch,
-            signal: request.signal,
-          });
+      return openWire(request);
     },
+    notary: notaryOf(trust),
     boot: createBoot({
       self: mailbox.self,
       runDirectory: directory.path,

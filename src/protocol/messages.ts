@@ -10,13 +10,21 @@ export interface LinkReport {
   /** Node numbers of both ends. */
   readonly from: number;
   readonly to: number;
-  /** The live wire, or why there is none. */
   readonly wire: Rung | 'down';
-  readonly reason?: string;
+  /** Why the link is on none of the better rungs, by rung. */
+  readonly reasons: Readonly<Partial<Record<LinkRung, string>>>;
   readonly roundTripMs?: number;
+  /** Share of the last hellos that were not answered in time, 0 to 1. */
+  readonly loss: number;
+  /** Of frames, over the life of the link, and per second of the last five. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
+  readonly sentPerSecond: number;
+  readonly receivedPerSecond: number;
+  /** Batches that its wires refused. */
   readonly drops: number;
+  /** On this wire, or down, since so many seconds. */
+  readonly seconds: number;
 }
 
 export interface GuestReport {
@@ -27,6 +35,8 @@ export interface GuestReport {
   readonly residentMiB?: number;
   readonly reason?: string;
   readonly links: readonly LinkReport[];
+  /** Frames and batches that its switch dropped, by reason (net/counters.ts). */
+  readonly drops?: Readonly<Record<string, number>>;
 }
 
 /** Bytes travel as base64 inside JSON. `total` is how many there are; ask again with a larger offset for the rest. */
@@ -180,17 +190,32 @@ const record = (properties: Record<string, unknown>, optional: Record<string, un
 const request = (kind: RequestKind, properties: Record<string, unknown>, optional: Record<string, unknown> = {}) =>
   record({ kind: { const: kind }, ...properties }, optional);
 
+const reason = text(200);
+
 const linkReport = record(
   {
     from: count,
     to: count,
     wire: { type: 'string', enum: [...rungs, 'down'] },
+    reasons: record({}, { direct: reason, webrtc: reason, stanza: reason }),
+    loss: share,
     sentBytes: count,
     receivedBytes: count,
+    sentPerSecond: count,
+    receivedPerSecond: count,
     drops: count,
+    seconds: count,
   },
-  { reason: text(300), roundTripMs: { type: 'number', minimum: 0 } },
+  { roundTripMs: { type: 'number', minimum: 0 } },
 );
+
+/** More reasons than any switch has. */
+const drops = {
+  type: 'object',
+  maxProperties: 64,
+  propertyNames: { type: 'string', pattern: '^[a-z-]{1,32}$' },
+  additionalProperties: count,
+};
 
 const guestReport = record(
   {
@@ -202,6 +227,7 @@ const guestReport = record(
     accelerator: text(16),
     residentMiB: { type: 'number', minimum: 0 },
     reason: text(1000),
+    drops,
   },
 );
 

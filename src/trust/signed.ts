@@ -3,7 +3,7 @@ import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 import type { Device } from './device.ts';
 
 /** What a signature is for. One of one domain is worthless in another. */
-export type Domain = 'hello' | 'envelope' | 'invitation' | 'member' | 'bans' | 'vouch';
+export type Domain = 'hello' | 'envelope' | 'invitation' | 'member' | 'bans' | 'vouch' | 'note';
 
 /** Keys and signatures in base64url without padding (RFC 4648, 5), in their one canonical form. */
 export const KEY_PATTERN = '^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$';
@@ -31,6 +31,19 @@ export function isSignedBy(key: string, domain: Domain, signed: string): boolean
   // Half a surrogate pair has the bytes of U+FFFD: two texts would have one signature.
   if (!known || !text.isWellFormed()) return false;
   return verify(null, toSign(domain, text), known, Buffer.from(signature, 'base64url'));
+}
+
+const bytesToSign = (domain: Domain, bytes: Uint8Array): Buffer =>
+  Buffer.concat([Buffer.from(`kith:0 ${domain}\n`), bytes]);
+
+/** 64 bytes, apart from what was signed. */
+export const signBytes = (device: Device, domain: Domain, bytes: Uint8Array): Uint8Array =>
+  device.sign(bytesToSign(domain, bytes));
+
+/** Never throws. */
+export function areBytesSignedBy(key: string, domain: Domain, bytes: Uint8Array, signature: Uint8Array): boolean {
+  const known = publicKey(key);
+  return known !== undefined && verify(null, bytesToSign(domain, bytes), known, signature);
 }
 
 /** Parsed keys of the last senders: parsing costs half as much as a verification. */

@@ -128,7 +128,10 @@ export function keepLadder(options: LadderOptions): Ladder {
         if (lane && lane !== sending && sending && rank(sending) < rank(lane)) sending.hello.suspect();
       },
       onProved: settle,
-      onMeasure: () => lane && measured(lane),
+      onMeasure: () => {
+        settle(); // a wire below may have waited for this sign of life
+        if (lane) measured(lane);
+      },
       onSilent: (reason) => lane && silent(lane, reason),
       onPeerLeft: () => lane && peerLeft(lane),
     });
@@ -147,7 +150,6 @@ export function keepLadder(options: LadderOptions): Ladder {
 
   function measured(lane: Lane): void {
     const { roundTripMs, loss } = lane.hello;
-    settle();
     if (lane === sending && roundTripMs !== undefined) options.onMeasure({ rung: lane.rung, roundTripMs, loss });
   }
 
@@ -200,6 +202,7 @@ export function keepLadder(options: LadderOptions): Ladder {
     unplug();
     if (next) log.info('link on another wire', { wire: next.rung, before: before?.rung ?? 'down' });
     onState(next?.rung ?? 'down');
+    if (next) measured(next);
   }
 
   function isDone(lane: Lane): boolean {

@@ -17,6 +17,7 @@ import { peerApi } from '../../../src/peer/api.ts';
 import type { Peer } from '../../../src/peer/peer.ts';
 import type { RequestOf } from '../../../src/protocol/messages.ts';
 import { testConsent } from '../../harness/consent.ts';
+import { trustingNotary } from '../../harness/notary.ts';
 import { peerStatus, tempFolder, type TempFolder } from '../../harness/fake-peer.ts';
 import { holdings, untilHolding, type Holdings } from '../../harness/leaks.ts';
 
@@ -74,6 +75,7 @@ async function openHost(name: string, role: 'peer' | 'worker' = 'peer') {
     openWorker({
       ...testConsent(),
       self: 'host@x/1',
+      notary: trustingNotary,
       clock: systemClock,
       log: silentLog,
       policy: () => owner.policy(),

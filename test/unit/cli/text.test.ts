@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import fc from 'fast-check';
 import { formatBytes } from '../../../src/cli/bytes.ts';
 import { completionScript } from '../../../src/cli/completion.ts';
-import { formatDuration, statusText } from '../../../src/cli/status-text.ts';
+import { formatDuration, statusText, linksText } from '../../../src/cli/status-text.ts';
 import { table } from '../../../src/cli/table.ts';
 import { commands } from '../../../src/cli/commands.ts';
 import { guestStatus, peerStatus } from '../../harness/fake-peer.ts';
@@ -64,7 +64,20 @@ const status = peerStatus('run-1', 'initiator', {
     guestStatus('worker-1', { state: 'failed', peer: 'bob', reason: 'no memory' }),
   ],
   links: [
-    { from: 'master', to: 'worker-1', wire: 'webrtc', roundTripMs: 1.26, sentBytes: 2048, receivedBytes: 10, drops: 3 },
+    {
+      from: 'master',
+      to: 'worker-1',
+      wire: 'webrtc',
+      reasons: {},
+      roundTripMs: 1.26,
+      loss: 0.05,
+      sentBytes: 2048,
+      receivedBytes: 10,
+      sentPerSecond: 1024,
+      receivedPerSecond: 0,
+      drops: 3,
+      seconds: 75,
+    },
   ],
   occupants: [
     {
@@ -103,6 +116,21 @@ anna         initiator  yes    invited  2     512 MiB  tcg    namespaces+seccomp
 bob          -          no     refused  -     -        -      -                   -       -        a new key
 `);
   expect(statusText(peerStatus('idle'))).toMatch(/^idle .*\nno job\n\nin the room {2}role/);
+});
+
+test('kith ps --links shows what links do, why they are not better, and what switches drop', () => {
+  const [link] = status.links;
+  const reasons = { direct: 'no address of the peer could be reached: 192.0.2.1:4000 timed out (3 s ago); next try in 12 s' };
+  const guests = [guestStatus('master', { drops: { storm: 4, 'wire-full': 12 } }), guestStatus('worker-1')];
+  expect(`\n${linksText({ ...status, guests, links: [{ ...link!, reasons }] })}`).toBe(`
+from    to        wire    for    rtt ms  loss  out/s    in/s  drops  why not better
+master  worker-1  webrtc  1 min  1.3     5 %   1.0 KiB  0 B   3      direct: ${reasons.direct}
+
+guest   its switch dropped
+master  storm 4, wire-full 12
+`);
+  expect(statusText({ ...status, links: [{ ...link!, reasons }] })).toContain('direct: no address of the peer could be reached: 192.0.2.1:…');
+  expect(linksText({ ...status, links: [] })).toBe('no links\n');
 });
 
 test('no name or reason from elsewhere steers the terminal', () => {

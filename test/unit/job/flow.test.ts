@@ -12,6 +12,7 @@ import { parseReply, parseRequest, type Request, type RequestOf } from '../../..
 import { virtualClock, type VirtualClock } from '../../harness/virtual-clock.ts';
 import { CAPACITY } from '../../harness/capacity.ts';
 import { testConsent } from '../../harness/consent.ts';
+import { trustingNotary } from '../../harness/notary.ts';
 
 const IMAGE = { name: 'micro', hash: 'a'.repeat(64), bytes: 1000 };
 interface FakePeer {
@@ -44,6 +45,7 @@ class FakeRoom {
       ...testConsent(),
       onGuests: () => {},
       openWire: () => Promise.reject(new Error('no wires in this test')),
+      notary: trustingNotary,
       sendReport: (to, message) => this.send(jid, to, message),
       boot: async ({ guest }) => {
         if (changes.bootFails) throw new Error(changes.bootFails);

@@ -28,7 +28,7 @@ async function load(name: string, text?: string): Promise<string> {
 describe('a job script', () => {
   test('outside of this repository imports the SDK by its name', async () => {
     const text = `import { defineJob } from 'kith'; const n: string = 'far'; export default defineJob({ name: n, topology: 'ring' });`;
-    expect(await load('far.ts', text)).toBe('far 1 16 10.77.0.0/24 webrtc,stanza');
+    expect(await load('far.ts', text)).toBe('far 1 16 10.77.0.0/24 direct,webrtc,stanza');
   });
 
   test.each<[string, string | undefined, RegExp]>([

@@ -10,6 +10,7 @@ import type { Policy, PolicyFile, Trust } from '../../../src/job/policy.ts';
 import { openWorker, type Worker } from '../../../src/job/worker.ts';
 import type { RequestOf } from '../../../src/protocol/messages.ts';
 import { testConsent, testPolicy } from '../../harness/consent.ts';
+import { trustingNotary } from '../../harness/notary.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
 
 const IMAGE = { name: 'micro', hash: 'a'.repeat(64), bytes: 1000 };
@@ -48,6 +49,7 @@ function openHost(first: Partial<Policy> = {}, trust: Trust = 'verified') {
     whoIs: (jid) => ({ account: jid.split('/')[0] ?? jid, trust: host.trust }),
     wallClock: () => host.now,
     openWire: () => Promise.reject(new Error('no wires in this test')),
+    notary: trustingNotary,
     sendReport: async (to, { report }) => host.told.push({ to, state: report.state, reason: report.reason }),
     boot: async ({ guest, diskMiB }) => {
       host.booted.push({ name: guest.name, diskMiB });

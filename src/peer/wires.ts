@@ -1,0 +1,59 @@
+/** Composition of wires: how each rung of a link is opened from this peer, and who signs what switches say. */
+import type { Log } from '../base/log.ts';
+import type { Notary } from '../job/fabric.ts';
+import type { WireRequest } from '../job/link.ts';
+import type { Wire } from '../net/wire.ts';
+import type { LinkRung } from '../protocol/messages.ts';
+import { areBytesSignedBy, signBytes } from '../trust/signed.ts';
+import { openDirect } from '../wire/direct.ts';
+import type { DirectListener } from '../wire/direct-listener.ts';
+import { offered } from '../wire/offer.ts';
+import type { SignalRouter } from '../wire/signaling.ts';
+import { openStanza, type FrameChannel } from '../wire/stanza.ts';
+import { openWebrtc } from '../wire/webrtc.ts';
+import { welcome, type PeerTrust } from './trust.ts';
+
+export interface WireParts {
+  readonly router: SignalRouter;
+  readonly frames: FrameChannel;
+  readonly listener: DirectListener;
+  /** Address that data channels bind to; undefined: all of the machine. */
+  readonly bindAddress: string | undefined;
+  readonly iceServers: readonly string[];
+  readonly log: Log;
+}
+
+export function createWires(parts: WireParts): (request: WireRequest) => Promise<Wire> {
+  const { router, frames, listener, bindAddress, log } = parts;
+  const iceServers = [...parts.iceServers];
+
+  /** Who answers does nothing before there is an offer. */
+  const pipe = (request: WireRequest) => {
+    const open = router.pipe(request);
+    return request.offer ? open : offered(open, request.signal);
+  };
+
+  const open: Record<LinkRung, (request: WireRequest) => Promise<Wire>> = {
+    direct: async (request) => {
+      const { offer, lan, onBatch, signal } = request;
+      return openDirect({ listener, offer, lan, onBatch, signal, pipe: await pipe(request), log });
+    },
+    webrtc: async (request) => {
+      const { offer, onBatch, signal } = request;
+      const to = await pipe(request);
+      return openWebrtc({ offer, onBatch, signal, pipe: to, iceServers, log, ...(bindAddress ? { bindAddress } : {}) });
+    },
+    stanza: async ({ peer, channel, onBatch }) => openStanza({ peer, link: channel, channel: frames, onBatch, log }),
+  };
+
+  return (request) => open[request.rung](request);
+}
+
+/** Notes of a peer count when the device that is welcome in the room has signed them. */
+export const notaryOf = ({ device, circle }: PeerTrust): Notary => ({
+  sign: (bytes) => signBytes(device, 'note', bytes),
+  verify(peer, bytes, signature) {
+    const key = welcome(circle.member(peer))?.device;
+    return key !== undefined && areBytesSignedBy(key, 'note', bytes, signature);
+  },
+});

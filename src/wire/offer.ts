@@ -1,0 +1,31 @@
+/** Waits for the other end's offer: an end that only answers costs nothing until there is something to answer. */
+import { orAborted } from '../base/abort.ts';
+import type { SignalPipe } from './signaling.ts';
+
+/** The pipe once its first signal is there; none is lost. Given back when the wait is aborted. */
+export async function offered<P extends SignalPipe>(pipe: P, signal: AbortSignal): Promise<SignalPipe> {
+  const first = Promise.withResolvers<void>();
+  const early: unknown[] = [];
+  const stop = pipe.onData((data) => {
+    early.push(data);
+    first.resolve();
+  });
+  try {
+    await orAborted(first.promise, signal);
+  } catch (cause) {
+    stop();
+    pipe[Symbol.dispose]?.();
+    throw cause;
+  }
+  return {
+    send: (data) => pipe.send(data),
+    onData(handler) {
+      stop();
+      const stopLater = pipe.onData(handler);
+      for (const data of early.splice(0)) handler(data);
+      return stopLater;
+    },
+    onSuperseded: (handler) => pipe.onSuperseded?.(handler) ?? (() => {}),
+    [Symbol.dispose]: () => pipe[Symbol.dispose]?.(),
+  };
+}
