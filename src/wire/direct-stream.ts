@@ -1,5 +1,5 @@
 /** Batches over an open TLS connection: hot path, one copy out, none in. */
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import { describeError } from '../base/errors.ts';
 import { HEADER_BYTES } from '../net/batch.ts';
 import type { BatchHandler, Wire } from '../net/wire.ts';
@@ -25,7 +25,7 @@ const LINGER_MS = 500;
 
 export function openStream(options: {
   /** Connected and authenticated; it is ours from now on. */
-  readonly socket: TLSSocket;
+  readonly socket: Socket;
   readonly onBatch: BatchHandler;
 }): Wire & { close(reason: string): Promise<void> } {
   const { socket, onBatch } = options;
