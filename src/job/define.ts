@@ -19,8 +19,16 @@ export interface GuestOptions {
 export interface JobDefinition {
   /** RFC 1123 label, at most 32 characters. */
   readonly name: string;
-  /** `star` has the master in its centre; edges name guests: `[['master', 'worker-1'], ['worker-1', 'worker-2']]`. */
-  readonly topology: 'star' | 'mesh' | 'ring' | { readonly edges: readonly (readonly [string, string])[] };
+  /**
+   * `star` has the master in its centre, `{ star: ['worker-1', 'worker-2'] }` the first of these that is there, so that another
+   * takes over when a hub goes away. Edges name guests: `{ edges: [['master', 'worker-1'], ['worker-1', 'worker-2']] }`.
+   */
+  readonly topology:
+    | 'star'
+    | 'mesh'
+    | 'ring'
+    | { readonly star: readonly string[] }
+    | { readonly edges: readonly (readonly [string, string])[] };
   readonly network?: {
     /** IPv4 network of the LAN, always a /24. Default `10.77.0.0/24`. */
     readonly subnet?: string;
@@ -141,6 +149,12 @@ const checkShape = parser<JobDefinition>('job', 'job.invalid', {
       topology: {
         anyOf: [
           { type: 'string', enum: ['star', 'mesh', 'ring'] },
+          closed(
+            {
+              star: { type: 'array', minItems: 1, maxItems: MAX_GUESTS, uniqueItems: true, items: { type: 'string' } },
+            },
+            ['star'],
+          ),
           closed(
             {
               edges: {

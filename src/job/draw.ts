@@ -1,12 +1,12 @@
 /** A plan for people: a table of guests and a drawing of who is linked with whom. Pure. */
-import { topologyEdges } from '../net/topology.ts';
+import { centreOf, topologyEdges } from '../net/topology.ts';
 import type { Plan } from '../protocol/plan.ts';
 
 /** More guests than this make the circle unreadable; the list of links still tells everything. */
 const MAX_DRAWN = 12;
 const ROW_PER_COLUMN = 0.42; // a terminal cell is about twice as high as wide
 
-/** Guests on a circle (a star's master in the middle), links as dotted lines between them. */
+/** Guests on a circle (a star's centre in the middle), links as dotted lines between them. */
 export function drawTopology(plan: Plan): string {
   const guests = plan.guests;
   const links = topologyEdges(
@@ -20,7 +20,15 @@ export function drawTopology(plan: Plan): string {
   const width = Math.ceil(2 * radius) + 24;
   const height = Math.ceil(2 * radius * ROW_PER_COLUMN) + 1;
   const canvas = Array.from({ length: height }, () => Array.from({ length: width }, () => ' '));
-  const ring = guests.filter(({ role }) => plan.lan.topology.kind !== 'star' || role !== 'master');
+  const { topology } = plan.lan;
+  const centre =
+    topology.kind === 'star'
+      ? centreOf(
+          topology.centres,
+          guests.map(({ node }) => node),
+        )
+      : undefined;
+  const ring = guests.filter(({ node }) => node !== centre);
   const at = new Map(
     guests.map((guest) => {
       const index = ring.indexOf(guest);

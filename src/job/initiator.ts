@@ -12,7 +12,7 @@ import type { Job } from './define.ts';
 import { execRemote, type Ask } from './guest-client.ts';
 import { createLan } from './lan.ts';
 import { openMembership, type Candidate, type Membership, type Place } from './membership.ts';
-import { makePlan, MASTER_NODE, tooFew, unfit } from './plan.ts';
+import { makePlan, MASTER_NODE, tooFew, topologyOf, unfit } from './plan.ts';
 import { scriptError } from './script-error.ts';
 
 // The way of a job, in the order of this file:
@@ -161,7 +161,7 @@ export function startJob(options: InitiatorOptions): JobRun {
     ask,
     plan: () => plan ?? nextPlan(1),
     places: () => membership.places,
-    topology: typeof job.topology === 'string' ? job.topology : 'edges',
+    topology: topologyOf(job).kind,
     min: job.min,
     lastLoss: () => lastLoss,
     changed,

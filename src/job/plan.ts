@@ -90,6 +90,7 @@ export function topologyOf(job: Job): Topology {
       throw invalid(`there is no guest ${name}; they are master and worker-1 to worker-${job.max}`);
     return MASTER_NODE + index;
   };
+  if ('star' in job.topology) return { kind: 'star', centres: job.topology.star.map(node) };
   return { kind: 'edges', edges: job.topology.edges.map(([a, b]) => [node(a), node(b)] as const) };
 }
 

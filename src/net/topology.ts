@@ -1,10 +1,11 @@
 /** From the name of a topology to the links between the nodes that are there. Pure. */
 
-/** The centre of a star: the master guest's node. */
-const CENTRE = 1;
+/** The centre of a star that names none, or none that is there: the master guest's node. */
+const MASTER = 1;
 
 export type TopologyShape =
-  | { readonly kind: 'star' | 'mesh' | 'ring' }
+  | { readonly kind: 'mesh' | 'ring' }
+  | { readonly kind: 'star'; readonly centres?: readonly number[] }
   | { readonly kind: 'edges'; readonly edges: readonly (readonly [number, number])[] };
 
 /** Lower node first. */
@@ -18,9 +19,7 @@ export function topologyEdges(topology: TopologyShape, nodes: readonly number[])
   const present = [...new Set(nodes)].sort((a, b) => a - b);
   switch (topology.kind) {
     case 'star':
-      return present.includes(CENTRE)
-        ? unique(present.filter((node) => node !== CENTRE).map((node) => [CENTRE, node]))
-        : [];
+      return starEdges(present, centreOf(topology.centres, present));
     case 'mesh':
       return present.flatMap((a, i) => present.slice(i + 1).map((b): Edge => [a, b]));
     case 'ring':
@@ -28,6 +27,14 @@ export function topologyEdges(topology: TopologyShape, nodes: readonly number[])
     case 'edges':
       return unique(topology.edges.filter(([a, b]) => present.includes(a) && present.includes(b)));
   }
+}
+
+/** The first of these that is there, else the master. */
+export const centreOf = (centres: readonly number[] = [], present: readonly number[]): number | undefined =>
+  [...centres, MASTER].find((node) => present.includes(node));
+
+function starEdges(present: readonly number[], centre: number | undefined): Edge[] {
+  return centre === undefined ? [] : unique(present.filter((node) => node !== centre).map((node) => [centre, node]));
 }
 
 function unique(edges: readonly (readonly [number, number])[]): Edge[] {

@@ -9,7 +9,9 @@ export type Rung = 'direct' | 'webrtc' | 'stanza' | 'memory';
 
 /** Which peers have a link. Nodes are numbers of guests' slots; the master is node 1. */
 export type Topology =
-  | { readonly kind: 'star' | 'mesh' | 'ring' }
+  | { readonly kind: 'mesh' | 'ring' }
+  /** The first of these nodes that has a guest is in the middle; not said: the master. */
+  | { readonly kind: 'star'; readonly centres?: readonly number[] }
   | { readonly kind: 'edges'; readonly edges: readonly (readonly [number, number])[] };
 
 /** An image by its hash: the digest of its manifest, which names the digest of each file. */
@@ -97,6 +99,7 @@ export const planSchema = record({
       required: ['kind'],
       properties: {
         kind: { type: 'string', enum: ['star', 'mesh', 'ring', 'edges'] },
+        centres: { type: 'array', minItems: 1, maxItems: MAX_GUESTS, uniqueItems: true, items: node },
         edges: { type: 'array', maxItems: 2000, items: { type: 'array', minItems: 2, maxItems: 2, items: node } },
       },
     },
@@ -144,6 +147,7 @@ export function parsePlan(value: unknown): Plan {
   if (plan.guests.filter((guest) => guest.role === 'master').length !== 1) refuse('there must be one master guest');
   const { topology, slots, subnet } = plan.lan;
   if ((topology.kind === 'edges') !== 'edges' in topology) refuse('edges belong to a topology of kind edges');
+  if ('centres' in topology && topology.kind !== 'star') refuse('centres belong to a star');
   const known = new Map(slots.map((slot) => [slot.node, slot]));
   for (const guest of plan.guests) {
     const slot = known.get(guest.node);
@@ -155,6 +159,9 @@ export function parsePlan(value: unknown): Plan {
     const last = Number(slot.address.slice(prefix.length));
     if (!slot.address.startsWith(prefix) || !(last >= 1 && last <= 254))
       refuse(`${slot.address} is not a host of ${subnet}`);
+  }
+  if (topology.kind === 'star') {
+    for (const centre of topology.centres ?? []) if (!known.has(centre)) refuse(`there is no node ${centre}`);
   }
   if (topology.kind === 'edges') {
     for (const [a, b] of topology.edges)

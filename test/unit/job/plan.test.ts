@@ -63,6 +63,17 @@ describe('plan', () => {
     expect(() => custom([['master', 'worker-3']])).toThrow(/no guest worker-3/);
   });
 
+  test('turns the named centres of a star into node numbers', () => {
+    const star = (...names: string[]) => planFor(3, { topology: { star: names } }).lan.topology;
+    expect(star('worker-2', 'worker-1')).toEqual({ kind: 'star', centres: [3, 2] });
+    expect(() => star('worker-99')).toThrow('there is no guest worker-99');
+    expect(() => star()).toThrow('job is not valid');
+    const plan = planFor(3);
+    const withTopology = (topology: object) => parsePlan({ ...plan, lan: { ...plan.lan, topology } });
+    expect(() => withTopology({ kind: 'ring', centres: [1] })).toThrow('centres belong to a star');
+    expect(() => withTopology({ kind: 'star', centres: [99] })).toThrow('there is no node 99');
+  });
+
   test('survives a round trip through JSON and validation', () => {
     const plan = planFor(3, {
       topology: {

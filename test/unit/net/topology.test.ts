@@ -13,6 +13,19 @@ test('a star without its centre has no links', () => {
   expect(topologyEdges({ kind: 'star' }, [2, 3])).toEqual([]);
 });
 
+test('a star that names its centres has the first that is there, else the master', () => {
+  const topology = { kind: 'star', centres: [2, 3] } as const;
+  expect(topologyEdges(topology, [1, 2, 3])).toEqual([
+    [1, 2],
+    [2, 3],
+  ]);
+  expect(topologyEdges(topology, [1, 3, 4])).toEqual([
+    [1, 3],
+    [3, 4],
+  ]);
+  expect(topologyEdges(topology, [1, 4])).toEqual([[1, 4]]);
+});
+
 test('a mesh joins everybody with everybody', () => {
   expect(topologyEdges({ kind: 'mesh' }, [4, 2, 9])).toEqual([
     [2, 4],
