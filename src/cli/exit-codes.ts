@@ -28,6 +28,9 @@ const USAGE = new Set([
   'policy.no-field',
   'policy.unsafe',
   'job.invalid',
+  'job.no-link',
+  'job.no-wire',
+  'shape.invalid',
   'job.not-found',
   'job.script',
   'invitation.not-one',
@@ -64,6 +67,7 @@ const UNAVAILABLE = new Set([
 export function exitCodeOf(error: unknown): number {
   const code = errorCode(error);
   if (isAbort(error)) return EXIT.interrupted;
+  if (code === 'capture.not-written') return EXIT.output;
   if (code.startsWith('cli.') || USAGE.has(code)) return EXIT.usage;
   if (REFUSED.has(code) || code.startsWith('invitation.')) return EXIT.refused;
   if (UNAVAILABLE.has(code)) return EXIT.unavailable;

@@ -2,7 +2,11 @@
 import { parser, type Parse } from '../base/validate.ts';
 import type { Hold, HoldAction } from '../job/consent-hold.ts';
 import type { Decided, Waiting } from '../job/consent.ts';
+import type { LinkEnd } from '../job/define.ts';
 import type { PolicyRow } from '../job/policy-view.ts';
+import type { ShapeWords } from '../net/shape.ts';
+import { MAX_SNAP_BYTES, MIN_SNAP_BYTES } from '../protocol/limits.ts';
+import type { CapturePage, LinkRung } from '../protocol/messages.ts';
 
 export interface PeerStatus {
   readonly peer: {
@@ -138,6 +142,22 @@ export interface Holds {
   readonly guests: readonly Hold[];
 }
 
+/** The two ends of a link, in the order in which they were named. */
+export interface LinkView {
+  readonly ends: readonly [LinkEnd, LinkEnd];
+}
+
+/** A capture that runs, and where: whoever reads it brings this back. */
+export interface CaptureHandle {
+  /** At whose peer it runs. */
+  readonly guest: string;
+  readonly lease: string;
+  readonly capture: string;
+}
+
+/** What is captured: a guest, or a link as one of its ends sees it. */
+export type CaptureTarget = { readonly guest: string } | { readonly link: readonly [string, string] };
+
 export interface PeerApi {
   status(): Promise<PeerStatus>;
   /** The signal aborts when the program that asked has gone. */
@@ -147,6 +167,18 @@ export interface PeerApi {
   ): Promise<ExecReply>;
   log(params: { readonly guest: string; readonly offset: number }): Promise<LogPage>;
   type(params: { readonly guest: string; readonly data: string }): Promise<Record<string, never>>;
+  /** Looks at a link of the job that runs here, and changes what is said: null for no shape, and for the carriers of the job. */
+  link(params: {
+    readonly guests: readonly [string, string];
+    readonly there?: ShapeWords | null;
+    readonly back?: ShapeWords | null;
+    readonly wires?: readonly LinkRung[] | null;
+  }): Promise<LinkView>;
+  /** Of any guest or link of the job that runs here, else of what this host carries. */
+  captureOpen(params: { readonly target: CaptureTarget; readonly snapLength: number }): Promise<CaptureHandle>;
+  /** What has come since the last time, after some seconds at most. */
+  captureRead(params: CaptureHandle): Promise<CapturePage>;
+  captureClose(params: CaptureHandle): Promise<Record<string, never>>;
   /** Ends the peer, and with it the job that it runs. */
   down(): Promise<Record<string, never>>;
   /** Contacts were changed by another program; `forget`: keys that it has taken out. */
@@ -172,6 +204,11 @@ const record = (properties: Record<string, unknown> = {}, optional: Record<strin
 const text = (maxLength: number) => ({ type: 'string', maxLength });
 const guest = { type: 'string', minLength: 1, maxLength: 64 };
 const requestId = { type: 'string', minLength: 1, maxLength: 64 };
+const pair = { type: 'array', minItems: 2, maxItems: 2, items: guest };
+const word = { anyOf: [{ type: 'string', maxLength: 40 }, { type: 'number' }] };
+/** Read by net/shape.ts, which says better what is wrong. */
+const shapeWords = { type: 'object', nullable: true, maxProperties: 16, additionalProperties: word };
+const handle = { guest, lease: requestId, capture: requestId };
 const count = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 
 /** Parameters of each method, checked by the peer before it looks at them. */
@@ -188,6 +225,28 @@ export const parseParams: Readonly<Record<Method, Parse<unknown>>> = {
   ),
   log: parser('log', 'control.params', record({ guest, offset: count })),
   type: parser('type', 'control.params', record({ guest, data: text(8192) })),
+  link: parser(
+    'link',
+    'control.params',
+    record(
+      { guests: pair },
+      {
+        there: shapeWords,
+        back: shapeWords,
+        wires: { type: 'array', nullable: true, maxItems: 3, items: text(16) },
+      },
+    ),
+  ),
+  captureOpen: parser(
+    'captureOpen',
+    'control.params',
+    record({
+      target: { anyOf: [record({ guest }), record({ link: pair })] },
+      snapLength: { type: 'integer', minimum: MIN_SNAP_BYTES, maximum: MAX_SNAP_BYTES },
+    }),
+  ),
+  captureRead: parser('captureRead', 'control.params', record(handle)),
+  captureClose: parser('captureClose', 'control.params', record(handle)),
   down: parser('down', 'control.params', record()),
   reconsider: parser(
     'reconsider',

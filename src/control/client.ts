@@ -2,11 +2,14 @@
 import { connect, type Socket } from 'node:net';
 import { describeError, KithError } from '../base/errors.ts';
 import { parseJson, parser } from '../base/validate.ts';
+import type { CapturePage } from '../protocol/messages.ts';
 import type {
   Answered,
+  CaptureHandle,
   ExecReply,
   Holds,
   LeaseRequest,
+  LinkView,
   LogPage,
   Method,
   PeerApi,
@@ -81,6 +84,10 @@ export async function connectControl(path: string, options: ClientOptions = {}):
     exec: (params) => ask('exec', params, params.timeoutSeconds * 1000) as Promise<ExecReply>,
     log: (params) => ask('log', params) as Promise<LogPage>,
     type: (params) => ask('type', params) as Promise<Record<string, never>>,
+    link: (params) => ask('link', params) as Promise<LinkView>,
+    captureOpen: (params) => ask('captureOpen', params) as Promise<CaptureHandle>,
+    captureRead: (params) => ask('captureRead', params) as Promise<CapturePage>,
+    captureClose: (params) => ask('captureClose', params) as Promise<Record<string, never>>,
     down: () => ask('down', {}) as Promise<Record<string, never>>,
     reconsider: (params) => ask('reconsider', params) as Promise<Record<string, never>>,
     requests: () => ask('requests', {}) as Promise<Requests>,

@@ -3,6 +3,8 @@ import { KithError } from '../base/errors.ts';
 import { NAME_PATTERN } from '../base/ids.ts';
 import { parser } from '../base/validate.ts';
 import { MAX_GUESTS } from '../protocol/limits.ts';
+import type { ShapeWords } from '../net/shape.ts';
+import type { LinkRung } from '../protocol/messages.ts';
 import type { Role, Rung } from '../protocol/plan.ts';
 
 export interface GuestOptions {
@@ -81,6 +83,53 @@ export interface PingResult {
   readonly silent: readonly string[];
 }
 
+/** Both ways alike, or each way by itself, from the first guest of `lan.link()` to the second and back; null: nothing any more. */
+export type ShapeOrder = ShapeWords | { readonly there?: ShapeWords | null; readonly back?: ShapeWords | null };
+
+/** One end of a link, as its peer reported it last: after each change, and at least every 10 s. */
+export interface LinkEnd {
+  readonly guest: string;
+  /** The carrier that it sends on now. `unknown`: nothing has been reported yet. */
+  readonly wire: Rung | 'down' | 'unknown';
+  /** Why it is on none of the better ones. */
+  readonly reasons?: Readonly<Partial<Record<LinkRung, string>>>;
+  readonly roundTripMs?: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  readonly drops: number;
+  /** What this job has it suffer in what it sends: `delay 20ms loss 1%`. */
+  readonly shape?: string;
+  /** The carriers that this job allows it; those of the job definition if not said. */
+  readonly wires?: readonly LinkRung[];
+}
+
+/**
+ * One link of the topology, in the job's hand while it runs. Each call resolves when the peers at its ends have done it, and rejects
+ * when one of them is not there (`job.no-guest`) or does not answer. What was set stays when another peer takes over a guest's place.
+ */
+export interface Link {
+  /** In the order in which they were named. */
+  readonly guests: readonly [string, string];
+  /**
+   * Makes the link slow, late or lossy, in the words and units of tc and netem (man tc, man tc-netem). Each end shapes what it
+   * sends, so that a delay of 20 ms both ways adds 40 ms to a round trip. Replaces what was set for that way. Throws `shape.invalid`
+   * before anything changes. Loss, duplication and corruption are of single frames; delay, jitter, reordering and rate act on
+   * batches of up to some 40 frames, and times are kept to about a millisecond. Routing does not see it: frames do not flee a shape.
+   *
+   * `shape({ rate: '10mbit', delay: '20ms', jitter: '5ms', loss: '1%' })`, `shape({ there: { loss: '100%' } })`
+   */
+  shape(shape: ShapeOrder): Promise<void>;
+  /** No shape any more; what still waits leaves at once. */
+  clear(): Promise<void>;
+  /** Only these carriers, best first; none cuts the link, and frames go another way if the topology has one. */
+  wires(wires: readonly LinkRung[]): Promise<void>;
+  /** `wires([])`. */
+  cut(): Promise<void>;
+  /** The carriers of the job definition again. */
+  restore(): Promise<void>;
+  status(): readonly [LinkEnd, LinkEnd];
+}
+
 export interface Lan {
   readonly subnet: string;
   readonly topology: string;
@@ -89,6 +138,8 @@ export interface Lan {
   readonly guests: readonly Guest[];
   readonly master: Guest;
   guest(name: string): Guest;
+  /** The link between two guests that the topology joins. Throws `job.no-link`, with the links that there are. */
+  link(a: string, b: string): Link;
   /** Resolves when each guest runs and answers the master's ping. Rejects when one fails to. */
   ready(options?: { readonly timeoutSeconds?: number; readonly signal?: AbortSignal }): Promise<void>;
   /** The same command in all guests at once. */

@@ -2,15 +2,16 @@
 import { EventEmitter, once } from 'node:events';
 import { orAborted } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
-import { KithError } from '../base/errors.ts';
+import { describeError, KithError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import { REQUEST_TIMEOUT_MS } from '../protocol/limits.ts';
 import type { RequestOf } from '../protocol/messages.ts';
 import type { ImageRef, Plan, Rung } from '../protocol/plan.ts';
-import type { Job } from './define.ts';
 import { execRemote, type Ask } from './guest-client.ts';
+import type { Job, Link } from './define.ts';
 import { createLan } from './lan.ts';
+import { createLinks } from './links.ts';
 import { openMembership, type Candidate, type Membership, type Place } from './membership.ts';
 import { makePlan, MASTER_NODE, tooFew, topologyOf, unfit } from './plan.ts';
 import { scriptError } from './script-error.ts';
@@ -62,6 +63,8 @@ export interface JobRun extends AsyncDisposable {
     command: readonly string[],
     options: { readonly timeoutSeconds: number; readonly signal?: AbortSignal | undefined },
   ): ReturnType<typeof execRemote>;
+  /** The link between two guests. */
+  link(a: string, b: string): Link;
   /** The peer and lease behind a guest's name. */
   where(guest: string): Place;
 }
@@ -134,6 +137,9 @@ export function startJob(options: InitiatorOptions): JobRun {
         { kind: 'plan.apply', lease: place.lease, plan: next },
         { timeoutMs: REQUEST_TIMEOUT_MS * 3, signal },
       );
+      await links
+        .renew(place)
+        .catch((error: unknown) => log.warn('link not set again', { reason: describeError(error) }));
     } catch (error) {
       if (!signal.aborted) lose(place, error instanceof Error ? error.message : String(error));
     }
@@ -157,7 +163,10 @@ export function startJob(options: InitiatorOptions): JobRun {
     await once(events, 'change', { signal: AbortSignal.any([until, signal]) });
   };
 
+  const links = createLinks({ ask, plan: () => plan, places: () => membership.places, signal });
+
   const lan = createLan({
+    link: (a, b) => links.link(a, b),
     ask,
     plan: () => plan ?? nextPlan(1),
     places: () => membership.places,
@@ -256,6 +265,7 @@ export function startJob(options: InitiatorOptions): JobRun {
       events.emit('change');
     },
     where,
+    link: (a, b) => links.link(a, b),
     exec: (guest, command, how) =>
       execRemote(ask, where(guest), command, {
         timeoutSeconds: how.timeoutSeconds,

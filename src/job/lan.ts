@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KithError } from '../base/errors.ts';
 import type { Plan } from '../protocol/plan.ts';
-import type { ExecOptions, ExecResult, Guest, Lan } from './define.ts';
+import type { ExecOptions, ExecResult, Guest, Lan, Link } from './define.ts';
 import { execRemote, type Ask } from './guest-client.ts';
 import type { Place } from './membership.ts';
 
@@ -18,6 +18,7 @@ export interface LanDeps {
   readonly plan: () => Plan;
   readonly places: () => readonly Place[];
   readonly topology: string;
+  readonly link: (a: string, b: string) => Link;
   /** Fewer workers than this are not the LAN that the job asked for. */
   readonly min: number;
   /** Why the last guest was lost, if one was. */
@@ -90,6 +91,7 @@ export function createLan(deps: LanDeps): Lan {
       return guest('master');
     },
     guest,
+    link: deps.link,
     async ready(options = {}) {
       const timeout = AbortSignal.timeout((options.timeoutSeconds ?? 300) * 1000);
       const signal = AbortSignal.any([timeout, deps.signal, ...(options.signal ? [options.signal] : [])]);

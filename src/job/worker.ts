@@ -6,11 +6,13 @@ import { MAX_PAGE_BYTES } from '../protocol/limits.ts';
 import type { Page, Replies, Request, RequestOf } from '../protocol/messages.ts';
 import { parsePlan } from '../protocol/plan.ts';
 import { createOutputs } from './outputs.ts';
+import { createCaptures, type Captures } from './captures.ts';
 import { createGate, type ConsentDeps } from './consent-gate.ts';
 import { createHolder, type Holder } from './consent-hold.ts';
 import type { Desk } from './consent.ts';
 import { guestOf, openHosting, type Hosting, type HostingDeps } from './hosting.ts';
 import { createLeaseTable, type Lease } from './lease.ts';
+import { answerLinks } from './link-answer.ts';
 import { effectiveCaps, takesGuests } from './policy-caps.ts';
 import { createRate, limitPort, limitRuns } from './policy-rate.ts';
 import type { LeaseQuestion } from './policy.ts';
@@ -33,6 +35,10 @@ export interface WorkerDeps extends Omit<HostingDeps, 'onChange' | 'boot'>, Cons
 
 export interface Worker extends AsyncDisposable {
   readonly hostings: readonly Hosting[];
+  /** Under the lease of the guest whose frames they hold, or of those of its links. */
+  readonly captures: Captures;
+  /** The lease of a guest that this peer hosts. */
+  leaseOf(hosting: Hosting): string | undefined;
   readonly inUse: { readonly memoryMiB: number; readonly guests: number };
   /** What the owner's policy leaves for the next guest. */
   readonly offer: { readonly cpus: number; readonly memoryMiB: number; readonly accepts: boolean };
@@ -66,6 +72,7 @@ export function openWorker(deps: WorkerDeps): Worker {
   /** Guests that are on their way out still have their memory. */
   const ending = new Map<Promise<void>, Lease>();
   const outputs = createOutputs(clock);
+  const captures = createCaptures(clock);
   const table = createLeaseTable({
     clock,
     onExpired: ({ id }) => {
@@ -94,6 +101,7 @@ export function openWorker(deps: WorkerDeps): Worker {
     entries.delete(id);
     table.end(id);
     outputs.drop(id);
+    captures.drop(id);
     if (!entry) return Promise.resolve();
     log.info('lease ended', { reason });
     const done = Promise.resolve(entry.hosting?.[Symbol.asyncDispose]())
@@ -152,21 +160,20 @@ export function openWorker(deps: WorkerDeps): Worker {
     return guest;
   };
 
-  const guestFor = (id: string, from: string): RunningGuest => {
+  /** A part of the guest under that lease, for its holder alone. */
+  const partFor = <T>(id: string, from: string, part: (hosting: Hosting) => T | undefined, missing: string): T => {
     table.check(id, from);
-    const guest = entries.get(id)?.hosting?.running;
-    if (!guest)
-      throw new KithError({ code: 'job.guest-not-up', message: 'the guest does not run (yet)', retry: 'later' });
-    return guest;
+    const hosting = entries.get(id)?.hosting;
+    const found = hosting && part(hosting);
+    if (found) return found;
+    throw new KithError({ code: 'job.guest-not-up', message: missing, retry: 'later' });
   };
-
-  const consoleFor = (id: string, from: string): GuestConsole => {
-    table.check(id, from);
-    const terminal = entries.get(id)?.hosting?.console;
-    if (!terminal)
-      throw new KithError({ code: 'job.guest-not-up', message: 'the guest has not been started yet', retry: 'later' });
-    return terminal;
-  };
+  const guestFor = (id: string, from: string): RunningGuest =>
+    partFor(id, from, ({ running }) => running, 'the guest does not run (yet)');
+  const consoleFor = (id: string, from: string): GuestConsole =>
+    partFor(id, from, (hosting) => hosting.console, 'the guest has not been started yet');
+  const fabricFor = (id: string, from: string): Hosting['fabric'] =>
+    partFor(id, from, ({ fabric }) => fabric, 'there is no plan for that guest yet');
 
   function lease(from: string, request: RequestOf<'lease.request'>): Promise<Replies['lease.request']> {
     return gate.admit(from, request, (question) => {
@@ -272,6 +279,11 @@ export function openWorker(deps: WorkerDeps): Worker {
           consoleFor(request.lease, from).type(Buffer.from(request.data, 'base64'));
           return {};
         });
+      case 'link.set':
+      case 'capture.open':
+      case 'capture.read':
+      case 'capture.close':
+        return attempt(() => answerLinks(request, captures, fabricFor(request.lease, from)));
       default:
         return undefined;
     }
@@ -279,6 +291,8 @@ export function openWorker(deps: WorkerDeps): Worker {
 
   return {
     handle,
+    captures,
+    leaseOf: (hosting) => [...entries].find(([, entry]) => entry.hosting === hosting)?.[0],
     desk: gate.desk,
     holder,
     reconsider,

@@ -13,6 +13,8 @@ export interface Piece {
 export interface Recorder extends Disposable {
   /** Takes as many whole blocks as fit into `maxBytes`, oldest first. */
   take(maxBytes: number): Piece;
+  /** There is at least so much. */
+  isFull(maxBytes: number): boolean;
   /** Resolves when something waits, at once if it does. */
   readonly waiting: Promise<void>;
 }
@@ -64,6 +66,7 @@ export function createRecorder(
       if (queue.length === 0) arrived = Promise.withResolvers<void>();
       return { blocks, received, dropped };
     },
+    isFull: (maxBytes) => bytes >= maxBytes,
     get waiting() {
       return arrived.promise;
     },
