@@ -1,6 +1,7 @@
 /** All commands, as data: help, completion and argument parsing are made from this table. */
 import type { Command } from './command.ts';
 import { friendCommands } from './commands-friends.ts';
+import { linkCommands } from './commands-links.ts';
 import { peerOptionHelp, peerOptions } from './config.ts';
 
 const peer = {
@@ -148,6 +149,7 @@ export const commands: readonly Command[] = [
     optionHelp: { ...peer.optionHelp, follow: 'go on until Ctrl-C' },
     load: () => import('./logs.ts'),
   },
+  ...linkCommands,
   {
     name: 'requests',
     purpose: 'who wants to place a guest here and waits for your word; the last answers',
