@@ -27,12 +27,17 @@ export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 apt-get -o DPkg::Lock::Timeout=300 update || echo "set-up: apt-get update failed; going on with the lists that are there"
 apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
 
-# Kith starts a private server when it needs one; the distribution's own must not come up at the next boot.
+# Kith and its bench start private servers when they need them; the distribution's own must not come up at the next boot.
+# Only what was missing is installed here, so nobody's running server is meant.
 for package in "$@"; do
-  [ "$package" = prosody ] || continue
+  case $package in
+    prosody | tinc | openvpn | n2n | fastd) service=$package ;;
+    openssh-server) service=ssh ;;
+    *) continue ;;
+  esac
   if [ -d /run/systemd/system ]; then
-    systemctl disable prosody || true
+    systemctl disable "$service" || true
   elif command -v update-rc.d >/dev/null; then
-    update-rc.d prosody disable || true
+    update-rc.d "$service" disable || true
   fi
 done

@@ -1,10 +1,11 @@
 /** For the tests: what programs.mjs exports. */
 export type Manager = 'apt' | 'dnf' | 'pacman' | 'brew';
+export type Purpose = 'tests' | 'bench';
 export interface Program {
   readonly name: string;
   readonly why: string;
   readonly packages: Partial<Record<Manager, string>>;
-  readonly only?: 'tests';
+  readonly only?: Purpose;
 }
 export const PROGRAMS: readonly Program[];
 export const MANAGERS: readonly { manager: Manager; program: string; systems: string; command: string }[];
@@ -13,7 +14,7 @@ export function findManager(has: (name: string) => boolean, platform: NodeJS.Pla
 export function missingPrograms(machine: {
   has: (name: string) => boolean;
   manager: Manager | undefined;
-  tests: boolean;
+  purpose?: Purpose | undefined;
 }): Program[];
 export function packagesFor(programs: readonly Program[], manager: Manager): string[];
 export function installCommands(programs: readonly Program[], here: Manager | undefined): string;

@@ -4,12 +4,14 @@ import { delimiter, join } from 'node:path';
 
 /** @typedef {'apt' | 'dnf' | 'pacman' | 'brew'} Manager */
 
+/** @typedef {'tests' | 'bench'} Purpose what is done beyond using Kith */
+
 /**
  * @typedef {object} Program
  * @property {string} name what is looked for on the PATH
  * @property {string} why what Kith does with it
  * @property {Partial<Record<Manager, string>>} packages a manager that is not named has no such package, or its system always has the program
- * @property {'tests'} [only] needed by the tests alone
+ * @property {Purpose} [only] needed for this alone
  */
 
 /** @type {readonly Program[]} */
@@ -82,6 +84,19 @@ export const PROGRAMS = [
     packages: { apt: 'tshark', dnf: 'wireshark-cli', pacman: 'wireshark-cli', brew: 'wireshark' },
     only: 'tests',
   },
+  ...[
+    { name: 'ip', why: 'makes the networks of the bench', apt: 'iproute2' },
+    { name: 'iperf3', why: 'measures throughput', apt: 'iperf3' },
+    { name: 'ping', why: 'measures round trips', apt: 'iputils-ping' },
+    { name: 'tincd', why: 'is compared with Kith', apt: 'tinc' },
+    { name: 'openvpn', why: 'is compared with Kith', apt: 'openvpn' },
+    { name: 'edge', why: 'is compared with Kith', apt: 'n2n' },
+    { name: 'fastd', why: 'is compared with Kith', apt: 'fastd' },
+    { name: 'vde_switch', why: 'is compared with Kith', apt: 'vde2' },
+    { name: 'vde_plug', why: 'is compared with Kith', apt: 'vdeplug' },
+    { name: 'ssh', why: 'joins the switches of VDE', apt: 'openssh-client' },
+    { name: 'sshd', why: 'joins the switches of VDE', apt: 'openssh-server' },
+  ].map(({ name, why, apt }) => ({ name, why, packages: { apt }, only: /** @type {const} */ ('bench') })),
 ];
 
 /** @type {readonly { manager: Manager, program: string, systems: string, command: string }[]} */
@@ -133,13 +148,13 @@ export function findManager(has, platform) {
 
 /**
  * Programs that are not there although this machine could have them.
- * @param {{ has: (name: string) => boolean, manager: Manager | undefined, tests: boolean }} machine
+ * @param {{ has: (name: string) => boolean, manager: Manager | undefined, purpose?: Purpose | undefined }} machine
  * @returns {Program[]}
  */
-export function missingPrograms({ has, manager, tests }) {
+export function missingPrograms({ has, manager, purpose }) {
   return PROGRAMS.filter(
     ({ name, packages, only }) =>
-      (only === undefined || tests) && packages[manager ?? 'apt'] !== undefined && !has(name),
+      (only === undefined || only === purpose) && packages[manager ?? 'apt'] !== undefined && !has(name),
   );
 }
 

@@ -18,22 +18,22 @@ const OLDEST_NODE = 18;
 const say = (line) => process.stderr.write(`set-up: ${line}\n`);
 
 /**
- * `programs`: QEMU and its like, installed where we may; `tests`: those that only the tests call, too.
- * @param {{ root: string, env: NodeJS.ProcessEnv, programs: boolean, tests: boolean }} options
+ * `programs`: QEMU and its like, installed where we may; `purpose`: with it those that only the tests or the bench call.
+ * @param {{ root: string, env: NodeJS.ProcessEnv, programs: boolean, purpose: import('./programs.mjs').Purpose | undefined }} options
  */
-async function setUp({ root, env, programs, tests }) {
+async function setUp({ root, env, programs, purpose }) {
   if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) {
     throw new SetupError({
       message: `cannot start: this is Node ${process.versions.node}, and set-up needs ${OLDEST_NODE} or newer`,
       hint: 'install a newer Node (nodejs.org); the version that Kith itself runs on is fetched by set-up',
     });
   }
-  const ready = () => packagesAreThere(root) && (!programs || lookAtSystem(env, tests).missing.length === 0);
+  const ready = () => packagesAreThere(root) && (!programs || lookAtSystem(env, purpose).missing.length === 0);
   if (ready()) return;
   const giveBack = await lockCheckout(root);
   try {
     // The programs first: without the right to install them everything else would be in vain.
-    if (programs) await installPrograms(root, env, tests, say);
+    if (programs) await installPrograms(root, env, purpose, say);
     if (!packagesAreThere(root)) await installPackages(root, env, say);
   } finally {
     giveBack();
@@ -44,12 +44,12 @@ async function setUp({ root, env, programs, tests }) {
  * Runs a file of ours on the pinned Node. The exit code is that of the program.
  * @param {string} entry
  * @param {readonly string[]} args
- * @param {{ root?: string, env?: NodeJS.ProcessEnv, programs?: boolean, tests?: boolean }} [options]
+ * @param {{ root?: string, env?: NodeJS.ProcessEnv, programs?: boolean, purpose?: import('./programs.mjs').Purpose | undefined }} [options]
  * @returns {Promise<number>}
  */
-export async function run(entry, args, { root = ROOT, env = process.env, programs = true, tests = false } = {}) {
+export async function run(entry, args, { root = ROOT, env = process.env, programs = true, purpose } = {}) {
   try {
-    await setUp({ root, env, programs, tests });
+    await setUp({ root, env, programs, purpose });
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     process.stderr.write(`${error.message}\n${error.hint}\n`);

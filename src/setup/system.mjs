@@ -9,23 +9,23 @@ const INSTALLER = fileURLToPath(new URL('./debian.sh', import.meta.url));
 
 /**
  * @param {NodeJS.ProcessEnv} env
- * @param {boolean} tests
+ * @param {import('./programs.mjs').Purpose | undefined} purpose
  */
-export function lookAtSystem(env, tests) {
+export function lookAtSystem(env, purpose) {
   /** @param {string} name */
   const has = (name) => findProgram(name, env) !== undefined;
   const manager = findManager(has, process.platform);
-  return { manager, missing: missingPrograms({ has, manager, tests }) };
+  return { manager, missing: missingPrograms({ has, manager, purpose }) };
 }
 
 /**
  * @param {string} root
  * @param {NodeJS.ProcessEnv} env
- * @param {boolean} tests
+ * @param {import('./programs.mjs').Purpose | undefined} purpose
  * @param {(line: string) => void} say
  */
-export async function installPrograms(root, env, tests, say) {
-  const { manager, missing } = lookAtSystem(env, tests);
+export async function installPrograms(root, env, purpose, say) {
+  const { manager, missing } = lookAtSystem(env, purpose);
   if (missing.length === 0) return;
   const names = missing.map(({ name }) => name).join(', ');
   const prefix = manager === 'apt' ? asRoot(env) : undefined;
@@ -36,7 +36,7 @@ export async function installPrograms(root, env, tests, say) {
   );
   const [file = '', ...args] = [...prefix, '/bin/sh', INSTALLER, ...packages];
   const installed = await succeeds(file, args, { cwd: root, env });
-  const left = lookAtSystem(env, tests).missing;
+  const left = lookAtSystem(env, purpose).missing;
   if (left.length === 0) return;
   throw new SetupError({
     message: `cannot install ${left.map(({ name }) => name).join(', ')}: apt-get ${installed ? 'has installed the packages, but the programs are not on the PATH' : 'failed, its messages are above'}`,
