@@ -129,8 +129,9 @@ export function createHello(options: HelloOptions): Hello {
 
   const plan = (at: number) => {
     cancel();
-    due = Math.max(at, clock.now());
-    cancel = clock.after(due - clock.now(), tick);
+    const now = clock.now();
+    due = Math.max(at, now);
+    cancel = clock.after(due - now, tick);
   };
 
   const ask = (limit: number) => {

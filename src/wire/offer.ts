@@ -3,7 +3,7 @@ import { orAborted } from '../base/abort.ts';
 import type { SignalPipe } from './signaling.ts';
 
 /** The pipe once its first signal is there; none is lost. Given back when the wait is aborted. */
-export async function offered<P extends SignalPipe>(pipe: P, signal: AbortSignal): Promise<SignalPipe> {
+export async function offered(pipe: SignalPipe, signal: AbortSignal): Promise<SignalPipe> {
   const first = Promise.withResolvers<void>();
   const early: unknown[] = [];
   const stop = pipe.onData((data) => {
