@@ -1,8 +1,9 @@
 /** The cable between QEMU and the switch: cuts what QEMU's stream socket brings into runs of whole frames, writes runs back. */
 import type { Socket } from 'node:net';
 import type { Log } from '../base/log.ts';
+import { readInto } from '../base/slab-reader.ts';
 import type { Port, RunHandler } from '../net/port.ts';
-import { createRunCutter } from './runs.ts';
+import { createRunReader } from './runs.ts';
 
 export interface NetdevStats {
   readonly sentBytes: number;
@@ -31,10 +32,18 @@ export interface NetdevOptions {
  */
 const WRITE_AHEAD_BYTES = 512 * 1024;
 
+/** Jumbo frames: TCP sends ten segments at once (RFC 6928), and a queue that cannot hold them loses some each time. */
+const WRITE_AHEAD_FRAMES = 16;
+
 export function openNetdev({ name, socket, mtu, onRun, log }: NetdevOptions): Netdev {
   const closed = Promise.withResolvers<string>();
   const counts = { sentBytes: 0, receivedBytes: 0, drops: 0 };
-  const cutter = createRunCutter(mtu, onRun);
+  const reader = createRunReader(mtu, onRun);
+  const most = Math.max(WRITE_AHEAD_BYTES, WRITE_AHEAD_FRAMES * mtu);
+  // What was written lies here until the kernel has taken it, which mostly is at once: then we begin at the front again. A buffer
+  // for each write costs 0.4 CPU-seconds more per GB.
+  const ahead = Buffer.allocUnsafeSlow(most);
+  let written = 0;
   let live = true;
 
   const end = (reason: string): void => {
@@ -42,13 +51,25 @@ export function openNetdev({ name, socket, mtu, onRun, log }: NetdevOptions): Ne
     socket.destroy();
     closed.resolve(reason);
   };
-  // Hot path: runs are slices of what was read. Never paused: what the switch cannot take is dropped there.
-  socket.on('data', (chunk: Buffer) => {
-    counts.receivedBytes += chunk.length;
-    if (cutter.push(chunk)) return;
-    // Nothing after this can be trusted, and QEMU does not dial again: the guest has no LAN any more.
-    log.warn('guest stream broken', { guest: name, reason: 'bad frame length' });
-    end('the guest broke its stream');
+  /** The caller's slice is gone after the call. */
+  const copyOf = (run: Uint8Array): Uint8Array => {
+    if (socket.writableLength === 0) written = 0;
+    if (written + run.length > most) return Buffer.from(run); // while QEMU has been behind for long
+    ahead.set(run, written);
+    return ahead.subarray(written, (written += run.length));
+  };
+
+  // Hot path. Never paused: what the switch cannot take is dropped there.
+  readInto(socket, {
+    room: () => reader.room(),
+    arrived(count) {
+      if (!live) return;
+      counts.receivedBytes += count;
+      if (reader.arrived(count)) return;
+      // Nothing after this can be trusted, and QEMU does not dial again: the guest has no LAN any more.
+      log.warn('guest stream broken', { guest: name, reason: 'bad frame length' });
+      end('the guest broke its stream');
+    },
   });
   socket.on('error', () => {}); // 'close' follows
   for (const event of ['end', 'close']) socket.on(event, () => end('the guest is gone'));
@@ -57,16 +78,15 @@ export function openNetdev({ name, socket, mtu, onRun, log }: NetdevOptions): Ne
     name,
     closed: closed.promise,
     send(run) {
-      if (!live || socket.writableLength + run.length > WRITE_AHEAD_BYTES) {
+      if (!live || socket.writableLength + run.length > most) {
         counts.drops++;
         return false;
       }
-      // A copy: the caller's slice is gone after this call, and the kernel may not take it all at once.
-      socket.write(Buffer.from(run));
+      socket.write(copyOf(run));
       counts.sentBytes += run.length;
       return true;
     },
-    stats: () => ({ ...counts, refused: cutter.refused }),
+    stats: () => ({ ...counts, refused: reader.refused }),
     async [Symbol.asyncDispose]() {
       end('the guest is gone');
     },

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { describeError } from '../base/errors.ts';
 import { HEADER_BYTES } from '../net/batch.ts';
 import type { BatchHandler, Wire } from '../net/wire.ts';
-import { readInto } from './slab-reader.ts';
+import { readInto } from '../base/slab-reader.ts';
 
 /*
  * On the stream: [length u32][batch], repeated. A length of 0 is the last word, so that an end that was meant can be told from one
