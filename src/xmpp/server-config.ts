@@ -16,6 +16,7 @@ export interface ProsodyConfig {
   /** How long a cut session can be resumed, and how long its ghost stays in rooms. */
   readonly hibernationSeconds: number;
   readonly modules: readonly string[];
+  readonly settings: Readonly<Record<string, string>>;
 }
 
 /** Debian's default, `limits = { c2s = { rate = "10kb/s" } }`. */
@@ -54,6 +55,7 @@ export function prosodyConfig(config: ProsodyConfig): string {
     `storage = ${lua(config.storage)}`,
     `admins = { ${lua(config.admin)} }`,
     `modules_enabled = { ${[...MODULES, ...config.modules].map(lua).join('; ')} }`,
+    ...Object.entries(config.settings).map(([name, value]) => `${name} = ${lua(value)}`),
     `limits = { c2s = { rate = "${kilobytes}kb/s" } }`,
     `c2s_stanza_size_limit = ${SERVER_STANZA_BYTES}`,
     `smacks_hibernation_time = ${config.hibernationSeconds}`,

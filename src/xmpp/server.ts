@@ -28,6 +28,8 @@ export interface ServerOptions {
   /** How long a lost session can be resumed and haunts the room. Default 60. */
   readonly hibernationSeconds?: number;
   readonly modules?: readonly string[];
+  /** Options of such modules. */
+  readonly settings?: Readonly<Record<string, string>>;
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
@@ -95,6 +97,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     storage: options.storage ?? 'internal',
     hibernationSeconds: options.hibernationSeconds ?? 60,
     modules: options.modules ?? [],
+    settings: options.settings ?? {},
   });
   await writeFile(file, text, { mode: 0o600 });
   signal?.throwIfAborted();

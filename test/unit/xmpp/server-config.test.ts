@@ -16,6 +16,7 @@ const config = prosodyConfig({
   storage: 'internal',
   hibernationSeconds: 60,
   modules: [],
+  settings: {},
 });
 
 test('only direct TLS on the given address, invitations needed, SCRAM only', () => {
