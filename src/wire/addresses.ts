@@ -112,9 +112,9 @@ export function dialOrder(options: {
       const key = formatEndpoint(endpoint);
       if (!isEndpoint(endpoint) || seen.has(key)) return false;
       seen.add(key);
-      if (bound !== undefined && bound !== isIP(host)) return false;
-      if (isLoopback(host)) return onLoopback;
-      return port >= FIRST_PRIVATE_PORT || !within(PRIVATE, host);
+      if (isLoopback(host) && !onLoopback) return false;
+      if (port < FIRST_PRIVATE_PORT && within(PRIVATE, host)) return false;
+      return bound === undefined || bound === isIP(host);
     })
     .toSorted((a, b) => rank(a) - rank(b))
     .slice(0, MAX_ENDPOINTS);

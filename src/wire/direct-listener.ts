@@ -125,7 +125,8 @@ export async function openDirectListener(options: DirectListenerOptions): Promis
   }
 
   function letIn(visitor: Visitor, { fingerprint: expected, preface, take }: Expectation): boolean {
-    if (!visitor.preface || visitor.fingerprint !== expected || !isPreface(visitor.preface, preface)) return false;
+    if (visitor.fingerprint !== expected) return false;
+    if (!visitor.preface || !isPreface(visitor.preface, preface)) return false;
     visitors.delete(visitor);
     leave(nameOf(visitor.socket));
     take(visitor.socket);

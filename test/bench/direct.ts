@@ -63,14 +63,11 @@ const usedSeconds = () => {
 /** The far end: opens what it is told, echoes small batches, says what it spent. */
 async function serve(): Promise<void> {
   let received = 0;
-  process.on('message', async (message: { readonly order?: Order; readonly ask?: true }) => {
-    if (message.ask) process.send!({ received, cpu: usedSeconds() });
-    if (!message.order) return;
-    const { port } = message.order;
-    const socket = port ? connect(port, HOST) : undefined;
+  const obey = async (order: Order) => {
+    const socket = order.port ? connect(order.port, HOST) : undefined;
     if (socket) await once(socket, 'connect');
     const wire: Wire = await open(
-      message.order,
+      order,
       (batch) => {
         received += batch.length;
         if (batch[0] === 255) wire.send(batch);
@@ -78,6 +75,10 @@ async function serve(): Promise<void> {
       socket,
     );
     void wire.closed.then(() => wire[Symbol.asyncDispose]());
+  };
+  process.on('message', ({ order, ask: asked }: { readonly order?: Order; readonly ask?: true }) => {
+    if (asked) process.send!({ received, cpu: usedSeconds() });
+    if (order) void obey(order);
   });
   process.send!({ ready: true });
 }

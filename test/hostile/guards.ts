@@ -9,6 +9,10 @@ const requests = 'src/peer/answer.ts';
 const worker = 'src/job/worker.ts';
 const sealedFrames = 'src/trust/frames.ts';
 const signal = 'src/wire/signal.ts';
+const direct = 'src/wire/direct.ts';
+const directSignal = 'src/wire/direct-signal.ts';
+const door = 'src/wire/direct-listener.ts';
+const addresses = 'src/wire/addresses.ts';
 const invitation = 'src/trust/invitation.ts';
 const gate = 'src/trust/gate.ts';
 const transfer = 'src/image/transfer.ts';
@@ -220,6 +224,27 @@ export const guards = {
   'signals.early': { file: 'src/wire/signaling.ts', find: 'path.early.length >= MAX_EARLY_SIGNALS', off: 'false' },
   'signals.backlog': { file: 'src/wire/signaling.ts', find: 'backlog.length < MAX_EARLY_SIGNALS', off: 'true' },
   'signals.channels': { file: 'src/wire/signaling.ts', find: 'map.size <= max', off: 'true' },
+
+  'direct.pin': { file: 'src/wire/direct-dial.ts', find: 'found !== fingerprint', off: 'false' },
+  'direct.visitor': { file: door, find: 'visitor.fingerprint !== expected', off: 'false' },
+  'direct.idle': { file: door, find: 'attempts === 0', off: 'false', times: 2 },
+  'direct.pending': { file: door, find: 'pending.size >= MAX_PENDING', off: 'false' },
+  'direct.preface': {
+    file: directSignal,
+    find: 'said.length === expected.length && timingSafeEqual(said, expected)',
+    off: 'true',
+  },
+  'direct.shape': { file: directSignal, find: 'parseShape(data)', off: 'data' },
+  'direct.endpoint': { file: directSignal, find: '!signal.candidates.every(isEndpoint)', off: 'false' },
+  'direct.answers': { file: direct, find: 'signal.answers !== offered.fingerprint', off: 'false' },
+  'direct.lan': { file: direct, find: 'signal.lan !== lan', off: 'false' },
+  'direct.length': {
+    file: 'src/wire/direct-stream.ts',
+    find: 'length < HEADER_BYTES || length > MAX_BATCH',
+    off: 'false',
+  },
+  'direct.loopback': { file: addresses, find: 'isLoopback(host) && !onLoopback', off: 'false' },
+  'direct.port': { file: addresses, find: 'port < FIRST_PRIVATE_PORT && within(PRIVATE, host)', off: 'false' },
 
   'hello.session': { file: checks, find: '!over', off: 'true' },
   'history.floor': { file: circle, find: 'envelope.time > window.floor', off: 'true' },

@@ -89,7 +89,7 @@ describe('the direct wire', () => {
     await using _ = a;
     await using __ = b;
     a.send(new Uint8Array(20));
-    await inbox.until(1);
+    expect(await inbox.until(1)).toHaveLength(1);
   });
 
   test('opens if the peer is quicker than the answer that announces him', async () => {
