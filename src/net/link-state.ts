@@ -228,7 +228,14 @@ export function createLinkState(options: LinkStateOptions): LinkState {
 
   const digest = (): Digest => Array.from(database.entries(), ([origin, entry]) => [origin, entry.sequence] as const);
 
+  /** Neighbours whose end of the link was up before ours: what they asked could not be answered. */
+  const early = new Set<number>();
+
   function takeDigest(from: number, answer: boolean, theirs: Digest): void {
+    if (!links.has(from)) {
+      early.add(from);
+      return;
+    }
     if (!budgets.answer(from)) return;
     const known = new Map(theirs);
     const newer: Uint8Array[] = [];
@@ -264,7 +271,6 @@ export function createLinkState(options: LinkStateOptions): LinkState {
     setPlan(edges) {
       const grown = database.setPlan(edges);
       budgets.keep((node) => database.has(self, node));
-      for (const node of links.keys()) if (!database.nodes.has(node)) links.delete(node);
       if (!database.get(self)) told = undefined;
       if (links.size > 0) tellSoon(UP_DELAY_MS);
       flush();
@@ -277,7 +283,7 @@ export function createLinkState(options: LinkStateOptions): LinkState {
       else if (!links.delete(node)) return;
       database.judgeOwn();
       if (link && !before) {
-        deliver(node, encodeDigest(digest(), false));
+        deliver(node, encodeDigest(digest(), early.delete(node)));
         tellSoon(UP_DELAY_MS);
       } else {
         tellSoon(0);

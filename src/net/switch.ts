@@ -151,6 +151,7 @@ export function createSwitch(options: SwitchOptions): Switch {
   };
   let links: ReadonlySet<number> = new Set();
   let mine = directory.place(self);
+  let addresses: { readonly entries?: readonly DirectoryEntry[]; readonly server?: number | undefined } = {};
 
   /** The node that the frame at `at` is for, FLOOD, or NOWHERE when it was dropped. */
   function target(run: Run, at: number, length: number): number {
@@ -334,10 +335,13 @@ export function createSwitch(options: SwitchOptions): Switch {
       head.epoch = epoch & 0xffff;
       graphs.set(edges);
       links = new Set(planned);
+      neighbours.prune(links);
+      // Links change with each note and addresses with the plan alone; of 200 nodes they cost more than all the rest.
+      if (entries === addresses.entries && server === addresses.server) return;
+      addresses = { entries, server };
       directory.assign(entries, server);
       mine = directory.place(self);
       sources.assign(entries.map(({ node }) => node));
-      neighbours.prune(links);
     },
     attachPort(port) {
       ports.add(port);
