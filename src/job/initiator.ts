@@ -15,6 +15,7 @@ import { createLinks } from './links.ts';
 import { openMembership, type Candidate, type Membership, type Place } from './membership.ts';
 import { makePlan, MASTER_NODE, tooFew, topologyOf, unfit } from './plan.ts';
 import { scriptError } from './script-error.ts';
+import { createSuspicion } from './suspicion.ts';
 
 // The way of a job, in the order of this file:
 // 1. our own owner grants the master's lease, the room is asked for workers   (membership)
@@ -159,6 +160,8 @@ export function startJob(options: InitiatorOptions): JobRun {
     events.emit('change');
   };
 
+  const suspicion = createSuspicion({ ask, places: () => membership.places, lose, clock, signal });
+
   const changed = async (until: AbortSignal) => {
     await once(events, 'change', { signal: AbortSignal.any([until, signal]) });
   };
@@ -262,6 +265,7 @@ export function startJob(options: InitiatorOptions): JobRun {
       if (report.state !== before)
         log.info(`guest ${report.state}`, { peer: place.nick, seconds: report.bootSeconds, reason: report.reason });
       if (report.state === 'failed' || report.state === 'stopped') lose(place, report.reason ?? report.state);
+      suspicion.heard(place);
       events.emit('change');
     },
     where,

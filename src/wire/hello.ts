@@ -57,7 +57,7 @@ const URGENT_MS = 500;
 const SUSPECT_MS = 500;
 
 /** A standby through the server that has to carry now: a sign of life within this time, or it is not one. */
-const CONFIRM_MS = 6000;
+const CONFIRM_MS = 4000;
 
 /** A timer that is this late says that we ourselves stood still, not the other end. */
 const STALL_MS = 400;
