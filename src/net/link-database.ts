@@ -1,6 +1,6 @@
 /** What a node knows of everybody's links, and which links live by that. Pure; only link-state.ts uses it. */
 import type { MacNumber } from './directory.ts';
-import type { NoteBody } from './note.ts';
+import type { NoteBody, NoteNeighbour } from './note.ts';
 import type { Edge, LiveEdge } from './topology.ts';
 
 export interface Link {
@@ -15,8 +15,8 @@ interface Entry {
   /** As it came; undefined once it is too old. Its number stays, or else neighbours would hand it to each other for ever. */
   readonly note: Uint8Array | undefined;
   readonly at: number;
-  readonly guest: boolean;
-  readonly links: ReadonlyMap<number, Link>;
+  /** Lowest first. */
+  readonly neighbours: readonly NoteNeighbour[];
   readonly macs: readonly MacNumber[];
 }
 
@@ -42,7 +42,7 @@ export interface LinkDatabase {
 /** One number for both directions of a link; nodes are u16. */
 const keyOf = (a: number, b: number): number => (a < b ? a * 65_536 + b : b * 65_536 + a);
 
-const NO_LINKS: ReadonlyMap<number, Link> = new Map();
+const NOBODY: readonly NoteNeighbour[] = [];
 
 /** `own`: our links as they are now. They can be worse than what we told, and never better, because nobody else knows yet. */
 export function createLinkDatabase(self: number, own: ReadonlyMap<number, Link>): LinkDatabase {
@@ -55,7 +55,7 @@ export function createLinkDatabase(self: number, own: ReadonlyMap<number, Link>)
 
   /** What one end says of a link. */
   function said(by: number, about: number): Link | undefined {
-    const told = all.get(by)?.links.get(about);
+    const told = find(all.get(by)?.neighbours ?? NOBODY, about);
     if (!told || by !== self) return told;
     const now = own.get(about);
     return now && { cost: told.cost, maxBatch: Math.min(told.maxBatch, now.maxBatch) };
@@ -87,8 +87,7 @@ export function createLinkDatabase(self: number, own: ReadonlyMap<number, Link>)
     } else {
       all.delete(origin);
     }
-    for (const other of (before?.links ?? NO_LINKS).keys()) judge(origin, other);
-    for (const other of (entry?.links ?? NO_LINKS).keys()) judge(origin, other);
+    differences(before?.neighbours ?? NOBODY, entry?.neighbours ?? NOBODY, (other) => judge(origin, other));
   }
 
   /** Exclusive or: in any order, and the second time takes it out again. Multipliers of MurmurHash3 (fmix32). */
@@ -114,17 +113,15 @@ export function createLinkDatabase(self: number, own: ReadonlyMap<number, Link>)
     },
     has: (a, b) => plan.has(keyOf(a, b)),
     get: (origin) => all.get(origin),
-    put({ origin, sequence, guest, neighbours, macs }, note, now) {
-      const links = new Map(neighbours.map(({ node, cost, maxBatch }) => [node, { cost, maxBatch }]));
-      replace(origin, { sequence, note, at: now, guest, links, macs });
-    },
+    put: ({ origin, sequence, neighbours, macs }, note, now) =>
+      replace(origin, { sequence, note, at: now, neighbours, macs }),
     judgeOwn() {
-      for (const other of (all.get(self)?.links ?? NO_LINKS).keys()) judge(self, other);
+      for (const { node } of all.get(self)?.neighbours ?? NOBODY) judge(self, node);
     },
     expire(time) {
       for (const [origin, { sequence, note, at }] of all) {
         if (note && at < time && origin !== self) {
-          replace(origin, { sequence, note: undefined, at, guest: false, links: NO_LINKS, macs: [] });
+          replace(origin, { sequence, note: undefined, at, neighbours: NOBODY, macs: [] });
         }
       }
     },
@@ -136,4 +133,37 @@ export function createLinkDatabase(self: number, own: ReadonlyMap<number, Link>)
       return (edges ??= [...live.values()]);
     },
   };
+}
+
+function find(neighbours: readonly NoteNeighbour[], node: number): NoteNeighbour | undefined {
+  let low = 0;
+  let high = neighbours.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (neighbours[middle]!.node < node) low = middle + 1;
+    else high = middle;
+  }
+  return neighbours[low]?.node === node ? neighbours[low] : undefined;
+}
+
+/** Of two lists in rising order, what is in one alone or not the same: the hub of a star has a hundred links and changes one. */
+function differences(
+  before: readonly NoteNeighbour[],
+  after: readonly NoteNeighbour[],
+  differs: (node: number) => void,
+): void {
+  for (let i = 0, j = 0; i < before.length || j < after.length;) {
+    const [old, now] = [before[i], after[j]];
+    if (old && now && old.node === now.node) {
+      if (old.cost !== now.cost || old.maxBatch !== now.maxBatch) differs(old.node);
+      i++;
+      j++;
+    } else if (!now || (old && old.node < now.node)) {
+      differs(old!.node);
+      i++;
+    } else {
+      differs(now.node);
+      j++;
+    }
+  }
 }
