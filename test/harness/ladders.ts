@@ -53,7 +53,7 @@ interface Listener {
   readonly give: (wire: Wire) => void;
 }
 
-export const LAN = 7;
+const LAN = 7;
 const STEP_MS = 10;
 
 export function openLadders(
