@@ -1,6 +1,7 @@
 /** One link of this peer: its ladder, what shapes and watches what it carries, and its line in a report. */
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { destinationOf } from '../net/batch.ts';
 import { createCostMeter } from '../net/cost.ts';
 import { createShaper } from '../net/shaper.ts';
 import { createTap, tapBatches, tapWire, type Tap } from '../net/tap.ts';
@@ -62,11 +63,18 @@ export interface Link extends AsyncDisposable {
   report(reasonLength: number): LinkReport;
 }
 
+/** Every wire takes as much (net/switch.ts, floods). */
+const EVERY_WIRE_BYTES = 8192;
+
 export function openLink(options: LinkOptions): Link {
   const { job, lan, self, node, peer, wires, clock, onQuality } = options;
   const [low, high] = self < node ? [self, node] : [node, self];
   const name = `link:${job}:${low}-${high}`;
-  const shaper = createShaper({ clock });
+  // A batch that travels further may have to take a smaller wire there: a duplicate frame must not make it too large for that.
+  const shaper = createShaper({
+    clock,
+    limit: (batch) => (destinationOf(batch) === node ? Infinity : EVERY_WIRE_BYTES),
+  });
   const tap = createTap();
   const meter = createCostMeter(clock);
   let maxBatch = 0;
