@@ -130,6 +130,14 @@ export function nextFrame(run: Run, at: number): number {
   return length < MIN_FRAME_BYTES || length > MAX_FRAME_BYTES || end > run.length ? 0 : end;
 }
 
+/** As many whole frames as fit into `max` bytes, but at least one. The run was walked before: all frames up to `end` are whole. */
+export function cutEnd(run: Run, start: number, end: number, max: number): number {
+  if (end - start <= max) return end;
+  let at = nextFrame(run, start);
+  for (let next = nextFrame(run, at); next !== 0 && next - start <= max; next = nextFrame(run, at)) at = next;
+  return at;
+}
+
 /** Frames as one run, for tests and for frames that we make ourselves. */
 export function encodeRun(list: readonly Uint8Array[]): Run {
   const run = new Uint8Array(list.reduce((sum, frame) => sum + LENGTH_BYTES + frame.length, 0));

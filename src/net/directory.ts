@@ -1,4 +1,4 @@
-/** Who lives where: the MAC and IPv4 address of each node, by the plan and by nothing else. */
+/** Who lives where: the MAC and IPv4 address of each node by the plan, and MAC addresses that were seen behind a segment's port. */
 import { u16At, u32At } from './bytes.ts';
 
 /** An address as a number: 48 bits fit a double exactly, and a number is the cheapest key of a Map. */
@@ -19,11 +19,15 @@ const addressNumber = (text: string): number => u32At(Uint8Array.from(text.split
 /** Broadcast and multicast (IEEE 802.3, 3.2.3: the lowest bit of the first octet). */
 export const isGroup = (bytes: Uint8Array, at: number): boolean => (bytes[at]! & GROUP_BIT) !== 0;
 
+export const isGroupMac = (mac: MacNumber): boolean => (Math.floor(mac / 2 ** 40) & GROUP_BIT) !== 0;
+
 /** One line of the plan: a place on the LAN, taken or free. */
 export interface DirectoryEntry {
   readonly node: number;
   readonly mac: string;
   readonly address: string;
+  /** More than the guest may be behind this port (a bridge, a host's network card): it may send from MAC addresses that nobody has. */
+  readonly segment?: boolean;
 }
 
 export interface Place {
@@ -32,49 +36,67 @@ export interface Place {
   readonly address: number;
   /** The master guest: it alone may serve DHCP and be a router. */
   readonly server: boolean;
+  readonly segment: boolean;
 }
 
+/** What one segment may make others remember: a small office's devices. More come through as floods. */
+export const MAX_LEARNED = 64;
+
 /**
- * Addresses are not learned from frames: a guest has the one that the plan gave it, so a source that is not in the plan is a
- * forgery, and a table that guests cannot write to can neither be poisoned nor filled.
+ * A guest has the address that the plan gave it, so a source that is not in the plan is a forgery, and a table that guests cannot
+ * write to can neither be poisoned nor filled. Only places that the plan calls segments have further addresses: at most
+ * MAX_LEARNED each, none that the plan or another segment has.
  */
 export interface Directory {
   /** Replaces everything. */
   assign(entries: readonly DirectoryEntry[], server: number | undefined): void;
+  /** The node of a MAC address, of the plan or learned. */
   nodeOf(mac: MacNumber): number | undefined;
   place(node: number): Place | undefined;
-  /** The plan gives this IPv4 address to some place. */
-  hasAddress(address: number): boolean;
+  /** To whom the plan gives this IPv4 address. */
+  placeAt(address: number): Place | undefined;
+  /** Replaces what was learned behind a segment's port. Whatever belongs to others, and more than MAX_LEARNED, is left out. */
+  setLearned(node: number, macs: readonly MacNumber[]): void;
 }
 
 export function createDirectory(): Directory {
   let nodes = new Map<MacNumber, number>();
   let places = new Map<number, Place>();
-  let addresses = new Set<number>();
+  let addresses = new Map<number, Place>();
+  const learned = new Map<MacNumber, number>();
   // Frames come in runs for one address, and a comparison is several times cheaper than the Map.
   let lastMac: MacNumber = NO_MAC;
   let lastNode: number | undefined;
   return {
     assign(entries, server) {
       lastMac = NO_MAC;
-      const all = entries.map(({ node, mac, address }) => ({
+      const all = entries.map(({ node, mac, address, segment = false }) => ({
         node,
         mac: macNumber(mac),
         address: addressNumber(address),
         server: node === server,
+        segment,
       }));
       nodes = new Map(all.map(({ mac, node }) => [mac, node]));
       places = new Map(all.map((place) => [place.node, place]));
-      addresses = new Set(all.map(({ address }) => address));
+      addresses = new Map(all.map((place) => [place.address, place]));
+      for (const [mac, node] of learned) if (nodes.has(mac) || !places.get(node)?.segment) learned.delete(mac);
     },
     nodeOf(mac) {
       if (mac !== lastMac) {
         lastMac = mac;
-        lastNode = nodes.get(mac);
+        lastNode = nodes.get(mac) ?? learned.get(mac);
       }
       return lastNode;
     },
     place: (node) => places.get(node),
-    hasAddress: (address) => addresses.has(address),
+    placeAt: (address) => addresses.get(address),
+    setLearned(node, macs) {
+      lastMac = NO_MAC;
+      for (const [mac, other] of learned) if (other === node) learned.delete(mac);
+      if (!places.get(node)?.segment) return;
+      const free = macs.filter((mac) => !isGroupMac(mac) && !nodes.has(mac) && !learned.has(mac));
+      for (const mac of free.slice(0, MAX_LEARNED)) learned.set(mac, node);
+    },
   };
 }

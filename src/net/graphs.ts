@@ -1,7 +1,22 @@
 /** The live graph and those of the last seconds: which way a batch may come while a change spreads. */
 import type { Clock } from '../base/clock.ts';
+import type { DirectoryEntry } from './directory.ts';
 import { createRoutes, type Routes } from './routes.ts';
 import type { LiveEdge } from './topology.ts';
+
+/** What a switch is told about its LAN. */
+export interface Graph {
+  /** Revision of the plan. */
+  readonly epoch: number;
+  /** Links that carry frames now. */
+  readonly edges: readonly LiveEdge[];
+  /** The nodes with which we have a link by the plan, whether it lives or not: nobody else's batches are taken. */
+  readonly links: readonly number[];
+  /** Which addresses live at which node, also of places that are still free: a guest may be heard before we know its peer. */
+  readonly directory: readonly DirectoryEntry[];
+  /** The master guest's node. It alone may serve DHCP; without one nobody may. */
+  readonly server: number | undefined;
+}
 
 /**
  * A change of the graph is a flood of notes, and batches that left by the old graph are still under way when it arrives. The slowest

@@ -1,11 +1,13 @@
 /** What a frame must not say: whose it is, whose addresses it speaks for, and that it serves the LAN. Pure, hot path. */
 import { u16At, u32At } from './bytes.ts';
-import { macAt, type Directory, type Place } from './directory.ts';
+import { isGroup, macAt, type Directory, type MacNumber, type Place } from './directory.ts';
+import { interfaceMac, NO_MAC } from './eui64.ts';
 
 /**
  * A guest may send any bytes, and so may a peer that lies. Each frame is looked at twice: where its guest runs, and again at
  * every switch that it reaches. The rules:
- *   - its Ethernet source is the one MAC address that the plan gives to its node;
+ *   - its Ethernet source is the one MAC address that the plan gives to its node, or, if the plan calls its place a segment, one
+ *     that nobody else has;
  *   - ARP, IPv6 neighbour advertisements and IP sources speak for the own address or for one that is nobody's by the plan, never
  *     for another place's. So a guest may route, nest or share an address of its own making, but be nobody else;
  *   - only the master guest answers DHCP and DHCPv6 or sends IPv6 router advertisements and redirects (RFC 7610, RFC 6105);
@@ -65,7 +67,9 @@ export function inspect(
   from: Place | undefined,
   directory: Directory,
 ): Fault | undefined {
-  if (!from || end - at < ETHERNET_BYTES || macAt(bytes, at + 6) !== from.mac) return 'forged';
+  if (!from || end - at < ETHERNET_BYTES) return 'forged';
+  const mac = macAt(bytes, at + 6);
+  if (mac !== from.mac && (isGroup(bytes, at + 6) || !isOfSegment(mac, from, directory))) return 'forged';
   const type = u16At(bytes, at + 12);
   if (type === IPV4) return inspectIpv4(bytes, at + ETHERNET_BYTES, end, from, directory);
   return inspectOther(bytes, at + 12, end, from, directory);
@@ -89,7 +93,8 @@ function inspectOther(bytes: Uint8Array, typeAt: number, end: number, from: Plac
 function inspectArp(bytes: Uint8Array, at: number, end: number, from: Place, directory: Directory): Fault | undefined {
   if (end - at < ARP_BYTES) return 'unreadable';
   if (u32At(bytes, at) !== ARP_ETHERNET_IPV4[0] || u16At(bytes, at + 4) !== ARP_ETHERNET_IPV4[1]) return 'unreadable';
-  if (macAt(bytes, at + 8) !== from.mac) return 'false-neighbour';
+  const mac = macAt(bytes, at + 8);
+  if (mac !== from.mac && !isOfSegment(mac, from, directory)) return 'false-neighbour';
   return isAnothers(u32At(bytes, at + 14), from, directory) ? 'false-neighbour' : undefined;
 }
 
@@ -132,14 +137,16 @@ function inspectUdp(bytes: Uint8Array, at: number, end: number): Fault | undefin
 }
 
 function isAnothers(address: number, from: Place, directory: Directory): boolean {
-  return address !== from.address && directory.hasAddress(address);
+  return address !== from.address && directory.placeAt(address) !== undefined;
 }
 
-/** The plan has no IPv6 addresses, but those made from a MAC (RFC 4291, appendix A) say whose they are. */
+/** Behind a segment's port any address may turn up that is nobody else's. */
+function isOfSegment(mac: MacNumber, from: Place, directory: Directory): boolean {
+  return from.segment && (directory.nodeOf(mac) ?? from.node) === from.node;
+}
+
+/** The plan has no IPv6 addresses, but those made from a MAC say whose they are. */
 function isAnothersIpv6(bytes: Uint8Array, at: number, from: Place, directory: Directory): boolean {
-  if (bytes[at + 11] !== 0xff || bytes[at + 12] !== 0xfe) return false;
-  const high = ((bytes[at + 8]! ^ 0x02) << 8) | bytes[at + 9]!;
-  const low = bytes[at + 10]! * 0x100_0000 + ((bytes[at + 13]! << 16) | u16At(bytes, at + 14));
-  const mac = high * 0x1_0000_0000 + low;
-  return mac !== from.mac && directory.nodeOf(mac) !== undefined;
+  const mac = interfaceMac(bytes, at + 8);
+  return mac !== NO_MAC && (directory.nodeOf(mac) ?? from.node) !== from.node;
 }

@@ -1,11 +1,14 @@
 /** What a switch remembers of each node that sends: the batches it has seen, what it may still flood, when it was heard. */
 import type { Clock } from '../base/clock.ts';
 import { createBucket, FROM_WIRE_FACTOR, type Bucket } from './bucket.ts';
+import type { Protocol } from './neighbour-proxy.ts';
 import { DuplicateWindow } from './window.ts';
 
 export interface Source {
   readonly window: DuplicateWindow;
   readonly bucket: Bucket;
+  /** When its guest last spoke from the address that the plan gives it. */
+  readonly heard: Record<Protocol, number>;
 }
 
 export interface Sources {
@@ -21,7 +24,11 @@ export function createSources(clock: Clock): Sources {
     of(node) {
       const known = all.get(node);
       if (known || !all.has(node)) return known;
-      const source = { window: new DuplicateWindow(), bucket: createBucket(clock, FROM_WIRE_FACTOR) };
+      const source = {
+        window: new DuplicateWindow(),
+        bucket: createBucket(clock, FROM_WIRE_FACTOR),
+        heard: { ipv4: -Infinity, ipv6: -Infinity },
+      };
       all.set(node, source);
       return source;
     },

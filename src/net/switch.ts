@@ -5,7 +5,8 @@
  *   1. The guest sends; its port hands us a run, whatever one read from QEMU brought (fromPort).
  *   2. Each frame passes the guards (guard.ts): nobody else's addresses, no rogue servers, no storms.
  *   3. Neighbouring frames for the same node stay together: one sub-run, one batch. Broadcast, multicast and addresses that
- *      nobody has are for all nodes: a flood.
+ *      nobody has are for all nodes: a flood. A question for a neighbour who was heard a moment ago we answer ourselves
+ *      (neighbour-proxy.ts).
  *   4. The header is written into the 16 bytes in front of the sub-run and both leave as one slice, uncopied: to the next hop of
  *      a shortest path, a flood to each of our children in the tree whose root we are. Batches are cut here, and only here, to
  *      what each wire of the path takes.
@@ -23,6 +24,7 @@
  */
 import type { Clock } from '../base/clock.ts';
 import {
+  cutEnd,
   destinationOf,
   encodeBatch,
   FLOOD,
@@ -46,27 +48,15 @@ import {
 } from './batch.ts';
 import { createBucket, floodCost } from './bucket.ts';
 import { createCounters, type DropCounters, type DropReason } from './counters.ts';
-import { createDirectory, isGroup, macAt, type DirectoryEntry } from './directory.ts';
-import { createGraphs } from './graphs.ts';
+import { createDirectory, isGroup, macAt, type DirectoryEntry, type MacNumber } from './directory.ts';
+import { createGraphs, type Graph } from './graphs.ts';
 import { inspect } from './guard.ts';
+import { createLearner } from './learner.ts';
+import { neighbourAnswer, speaksFrom, type IsPresent, type Protocol } from './neighbour-proxy.ts';
 import { createNeighbours, type NeighbourStats } from './neighbours.ts';
 import type { Port, Run } from './port.ts';
 import { createSources, type Source } from './sources.ts';
-import type { LiveEdge } from './topology.ts';
 import type { Batch, Wire } from './wire.ts';
-
-export interface Graph {
-  /** Revision of the plan. */
-  readonly epoch: number;
-  /** Links that carry frames now. */
-  readonly edges: readonly LiveEdge[];
-  /** The nodes with which we have a link by the plan, whether it lives or not: nobody else's batches are taken. */
-  readonly links: readonly number[];
-  /** Which addresses live at which node, also of places that are still free: a guest may be heard before we know its peer. */
-  readonly directory: readonly DirectoryEntry[];
-  /** The master guest's node. It alone may serve DHCP; without one nobody may. */
-  readonly server: number | undefined;
-}
 
 export interface SwitchStats {
   readonly neighbours: readonly NeighbourStats[];
@@ -89,6 +79,10 @@ export interface Switch {
   fromWire(node: number, batch: Batch): void;
   /** Hands a note to the switch of a neighbour. False: no wire, too large, or the wire refused. */
   sendNote(node: number, payload: Uint8Array): boolean;
+  /** MAC addresses that were seen behind our own port lately, if the plan calls our place a segment; the guest's is not among them. */
+  learned(): readonly MacNumber[];
+  /** The same of another node, by its word. */
+  setLearned(node: number, macs: readonly MacNumber[]): void;
   stats(): SwitchStats;
 }
 
@@ -111,6 +105,9 @@ const SCRATCH_BYTES = 131_072;
 const TTL_SLACK = 2;
 const MAX_TTL = 255;
 
+/** Whoever was heard within this time is there: as long as Linux takes a neighbour's word (base_reachable_time). */
+const PRESENT_MS = 30_000;
+
 const NOWHERE = -1;
 
 export interface SwitchOptions {
@@ -121,6 +118,8 @@ export interface SwitchOptions {
   readonly mtu?: number;
   /** Hears the notes of neighbours. The payload is the callee's until it returns. */
   readonly onNote?: (from: number, payload: Uint8Array) => void;
+  /** What `learned` gives has changed. */
+  readonly onLearned?: () => void;
   /** Only for tests, which show that an attack works as soon as its guard is away. */
   readonly without?: ReadonlySet<DropReason>;
 }
@@ -135,6 +134,7 @@ export function createSwitch(options: SwitchOptions): Switch {
   const sources = createSources(clock);
   const without = options.without ?? new Set<DropReason>();
   const bucket = createBucket(clock);
+  const learner = createLearner(clock, options.onLearned);
   const ports = new Set<Port>();
   // For batches whose run has no headroom: a wire copies what it keeps, and none calls back from within send().
   const scratch = new Uint8Array(SCRATCH_BYTES);
@@ -153,15 +153,31 @@ export function createSwitch(options: SwitchOptions): Switch {
   let mine = directory.place(self);
   let addresses: { readonly entries?: readonly DirectoryEntry[]; readonly server?: number | undefined } = {};
 
-  /** The node that the frame at `at` is for, FLOOD, or NOWHERE when it was dropped. */
-  function target(run: Run, at: number, length: number): number {
+  /** The node that the frame at `at` is for, FLOOD, or NOWHERE when it was dropped or answered. */
+  function target(run: Run, at: number, length: number, from: Port | undefined): number {
     if (length > maxFrame) return dropFrame('too-large');
     const fault = inspect(run, at, at + length, mine, directory);
     if (fault && !without.has(fault)) return dropFrame(fault);
-    const node = isGroup(run, at) ? undefined : directory.nodeOf(macAt(run, at));
-    if (node === undefined) return bucket.take(floodCost(length)) || without.has('storm') ? FLOOD : dropFrame('storm');
-    return node === self && ports.size < 2 ? dropFrame('local') : node;
+    if (mine?.segment) learner.heard(macAt(run, at + 6), mine, directory);
+    const group = isGroup(run, at);
+    const node = group ? undefined : directory.nodeOf(macAt(run, at));
+    if (node !== undefined) return node === self && ports.size < 2 ? dropFrame('local') : node;
+    if (group && answered(run, at, length, from)) return NOWHERE;
+    return bucket.take(floodCost(length)) || without.has('storm') ? FLOOD : dropFrame('storm');
   }
+
+  function answered(run: Run, at: number, length: number, from: Port | undefined): boolean {
+    const answer = mine && neighbourAnswer(run, at, at + length, mine, directory, isPresent);
+    if (!answer) return false;
+    if (!from) deliver(answer, undefined);
+    else if (!from.send(answer)) drop('port-full');
+    return true;
+  }
+
+  const isPresent: IsPresent = (place, protocol) => {
+    const heard = sources.of(place.node)?.heard[protocol] ?? -Infinity;
+    return clock.now() - heard <= PRESENT_MS && graphs.current.nextHop(place.node) !== undefined;
+  };
 
   function dropFrame(reason: DropReason): number {
     drop(reason);
@@ -173,7 +189,7 @@ export function createSwitch(options: SwitchOptions): Switch {
     let at = 0;
     let to = NOWHERE;
     for (let end = nextFrame(run, 0); end !== 0; end = nextFrame(run, at)) {
-      const next = target(run, at + LENGTH_BYTES, end - at - LENGTH_BYTES);
+      const next = target(run, at + LENGTH_BYTES, end - at - LENGTH_BYTES, from);
       if (next !== to) {
         leave(run, headroom, start, at, to, from);
         start = at;
@@ -300,6 +316,7 @@ export function createSwitch(options: SwitchOptions): Switch {
   function admit(number: number, source: Source, batch: Batch): boolean {
     const place = directory.place(number);
     let flooded = 0;
+    let spoke: Protocol | undefined;
     let at = HEADER_BYTES;
     for (let end = nextFrame(batch, at); end !== 0; end = nextFrame(batch, at)) {
       const start = at + LENGTH_BYTES;
@@ -307,11 +324,13 @@ export function createSwitch(options: SwitchOptions): Switch {
       if (fault && !without.has(fault)) return refuse(fault);
       // Whatever the batch's header says: a frame that is not for our guest alone counts as flooded.
       if (!mine || macAt(batch, start) !== mine.mac) flooded += floodCost(end - start);
+      spoke ??= place && speaksFrom(batch, start, end, place);
       at = end;
     }
     if (at !== batch.length || at === HEADER_BYTES) return refuse('malformed');
-    if (flooded === 0 || without.has('storm') || source.bucket.take(flooded)) return true;
-    return refuse('storm');
+    if (flooded > 0 && !source.bucket.take(flooded) && !without.has('storm')) return refuse('storm');
+    if (spoke) source.heard[spoke] = clock.now();
+    return true;
   }
 
   function refuse(reason: DropReason): false {
@@ -341,6 +360,7 @@ export function createSwitch(options: SwitchOptions): Switch {
       addresses = { entries, server };
       directory.assign(entries, server);
       mine = directory.place(self);
+      learner.sync(mine, directory);
       sources.assign(entries.map(({ node }) => node));
     },
     attachPort(port) {
@@ -355,16 +375,13 @@ export function createSwitch(options: SwitchOptions): Switch {
       if (!wire || payload.length > MAX_NOTE_BYTES) return false;
       return wire.send(encodeBatch({ ...head, type: NOTE, ttl: 1, destination: node }, payload));
     },
+    learned: () => learner.macs(),
+    setLearned(node, macs) {
+      if (node !== self) directory.setLearned(node, macs);
+      learner.sync(mine, directory);
+    },
     stats: () => ({ neighbours: neighbours.stats(), dropped: { ...counts } }),
   };
-}
-
-/** As many whole frames as fit into `max` bytes, but at least one. The run was walked before: all frames up to `end` are whole. */
-function cutEnd(run: Run, start: number, end: number, max: number): number {
-  if (end - start <= max) return end;
-  let at = nextFrame(run, start);
-  for (let next = nextFrame(run, at); next !== 0 && next - start <= max; next = nextFrame(run, at)) at = next;
-  return at;
 }
 
 const randomBelow = (limit: number): number => Math.floor(Math.random() * limit);

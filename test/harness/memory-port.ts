@@ -3,7 +3,7 @@ import { frames } from '../../src/net/batch.ts';
 import type { Port } from '../../src/net/port.ts';
 
 export interface MemoryPort extends Port, AsyncDisposable {
-  readonly frames: readonly Uint8Array[];
+  readonly frames: Uint8Array[];
   /** From now on it takes nothing, like a guest that does not read. */
   stall(): void;
 }

@@ -43,8 +43,8 @@ describe('the duplicate window', () => {
         for (const step of list) {
           const sequence = u32(newest + step);
           const accepted = window.accept(1, sequence);
-          if (seen.has(sequence)) expect(accepted).toBe(false);
-          else if (step > -REACH) expect(accepted).toBe(true);
+          // Late, and not surely in reach: refused or let through once.
+          expect(accepted).toBe(!seen.has(sequence) && (step > -REACH || accepted));
           seen.add(sequence);
           if (step > 0) newest = sequence;
         }
