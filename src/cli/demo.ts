@@ -1,25 +1,16 @@
 /** `kith demo`: a server, an initiator and some workers as separate processes on this one machine, up to the sweep of their LAN. */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { openRunDirectory } from '../base/guard.ts';
 import { KithError } from '../base/errors.ts';
-import { shortId } from '../base/ids.ts';
-import { startChild, type Child } from '../base/process.ts';
 import type { CommandContext } from './command.ts';
+import { openStage, reportOf } from './demo-stage.ts';
+import { showLinks } from './demo-links.ts';
 import { numberOption, textOption } from './options.ts';
 import { printable } from './output.ts';
 import { table } from './table.ts';
 import { untilAborted } from './wait.ts';
 
-const MAIN = new URL('./kith.mjs', import.meta.url).pathname;
-const JOBS = new URL('../../jobs/', import.meta.url).pathname;
 const TOPOLOGIES = ['mesh', 'star', 'ring'];
 
 interface RunReport {
-  readonly ok: boolean;
-  readonly error?: { readonly code: string; readonly message: string; readonly hint?: string };
   readonly guests: readonly {
     readonly name: string;
     readonly role: string;
@@ -54,49 +45,16 @@ export async function run(context: CommandContext): Promise<number> {
   if (!TOPOLOGIES.includes(topology))
     throw usage(`there is no topology ${topology}`, `one of ${TOPOLOGIES.join(', ')}`);
 
-  await using stack = new AsyncDisposableStack();
-  const folder = stack.use(await openRunDirectory(tmpdir(), 'kith-demo-'));
-  const invitation = join(folder.path, 'invitation');
-  const tag = `demo-${shortId()}`;
-  const kith = (name: string, ...args: string[]) => {
-    const child = startKith(context, folder.path, name, args);
-    if (child.pid) folder.adopt(child.pid);
-    stack.defer(async () => {
-      child.kill('SIGTERM');
-      await child;
-    });
-    return child;
-  };
+  if (context.values['links']) return showLinks(context);
 
   // The stock rate of Debian's Prosody (10 kB/s a connection) when everything goes through the server: the honest case.
-  const rate = wire === 'stanza' ? 'stock' : '1000000';
-  const host = kith(
-    'server',
-    ...`host --json --name ${tag}-host --invitation-file ${invitation} --rate ${rate}`.split(' '),
-  );
-  const ready = JSON.parse(await lineOf(host, 'the server', context.signal)) as Pick<RunReport, 'ok' | 'error'>;
-  if (!ready.ok) throw failure(ready);
-  context.stderr(`a chat server and a room are up; ${workers} workers and an initiator join\n`);
-
-  const as = (name: string, nick: string) =>
-    `--name ${tag}-${name} --nick ${nick} --invitation ${invitation} --wire-address 127.0.0.1`.split(' ');
-  for (let index = 1; index <= workers; index++) {
-    const friend = `friend-${index}`;
-    await acceptRoom(join(folder.path, friend, 'config', 'kith'));
-    void kith(friend, 'worker', ...as(`w${index}`, friend));
-  }
-  const initiator = kith(
-    'initiator',
-    'run',
-    `${JOBS}${topology}.ts`,
-    '--json',
-    ...as('run', 'initiator'),
-    ...`--min ${workers} --wait 120`.split(' '),
+  await using stage = await openStage(context, { workers, rate: wire === 'stanza' ? 'stock' : '1000000' });
+  const initiator = stage.run(
+    topology,
     ...(wire ? ['--wire', wire] : []),
     ...(context.values['hold'] ? ['--hold'] : []),
   );
-  const report = JSON.parse(await lineOf(initiator, 'the initiator', context.signal)) as RunReport;
-  if (!report.ok) throw failure(report);
+  const report = await reportOf<RunReport>(initiator, 'the initiator', context.signal);
 
   const { hosts, pairs, reachable } = report.result;
   const expected = workers + 1;
@@ -144,60 +102,10 @@ export async function run(context: CommandContext): Promise<number> {
     );
   }
   if (context.values['hold'] && ok) {
-    context.stderr(`the LAN stays up until Ctrl-C; in another terminal: npx kith ps --peer ${tag}-run\n`);
+    context.stderr(`the LAN stays up until Ctrl-C; in another terminal: npx kith ps --peer ${stage.initiator}\n`);
     await Promise.race([initiator, untilAborted(context.signal)]);
   }
   return ok ? 0 : 1;
 }
 
-const failure = ({ error }: Pick<RunReport, 'error'>) =>
-  new KithError({ code: error?.code ?? 'demo.failed', message: error?.message ?? 'the job failed', hint: error?.hint });
-
 const usage = (message: string, hint: string) => new KithError({ code: 'cli.usage', message, hint });
-
-const KEPT = new Set(['KITH_LOG', 'KITH_BOOT_LOG']);
-
-/** The user's room, account and limits are of no concern to a demo. */
-export const withoutSettings = (env: NodeJS.ProcessEnv): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(env).filter(
-      (entry): entry is [string, string] =>
-        entry[1] !== undefined && (KEPT.has(entry[0]) || !entry[0].startsWith('KITH_')),
-    ),
-  );
-
-/** All of a demo's peers belong to its one owner, who wants it to run also where nothing but QEMU holds a guest. */
-async function acceptRoom(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  await writeFile(join(folder, 'config.json'), '{ "accept": "room" }\n');
-}
-
-/** A real `kith` process with configuration, accounts and logs of its own; images and the runtime directory are the user's. */
-function startKith(context: CommandContext, folder: string, name: string, args: readonly string[]): Child {
-  // The initiator tells the story; from the others only what is wrong matters.
-  const level = context.env['KITH_LOG'] ?? 'warn';
-  const child = startChild(process.execPath, [MAIN, ...args, '--log-level', level], {
-    env: {
-      ...withoutSettings(context.env),
-      XDG_STATE_HOME: join(folder, name, 'state'),
-      XDG_CONFIG_HOME: join(folder, name, 'config'),
-    },
-    extendEnv: false,
-  });
-  if (child.stderr)
-    createInterface({ input: child.stderr }).on('line', (line) => context.stderr(`${name}: ${printable(line)}\n`));
-  return child;
-}
-
-/** The first line that a child prints on stdout, or why there is none. */
-async function lineOf(child: Child, who: string, signal: AbortSignal): Promise<string> {
-  if (!child.stdout) throw new TypeError('the child has no stdout');
-  for await (const line of createInterface({ input: child.stdout, signal })) return line;
-  signal.throwIfAborted();
-  const { exitCode } = await child;
-  throw new KithError({
-    code: 'demo.child-ended',
-    message: `${who} ended with exit code ${String(exitCode)} before it was ready`,
-    hint: 'its messages are above',
-  });
-}

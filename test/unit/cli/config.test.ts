@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/cli/config.ts';
-import { withoutSettings } from '../../../src/cli/demo.ts';
+import { withoutSettings } from '../../../src/cli/demo-stage.ts';
 
 let folder: string;
 beforeAll(async () => {
