@@ -1,4 +1,6 @@
 /** The direct wire: TLS over loopback, both ends in this process. */
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { silentLog } from '../../../src/base/log.ts';
@@ -253,5 +255,34 @@ describe('the listener', () => {
       'wire.announce',
       'router.example:4000 is not an address that peers can reach',
     ]);
+  });
+
+  test.each([
+    ['says nothing', (liar: Socket) => liar],
+    ['speaks HTTP', (liar: Socket) => liar.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')],
+    ['talks noise', (liar: Socket) => liar.write(Buffer.alloc(200_000, 0x16))],
+    ['hangs up in the middle', (liar: Socket) => liar.end(Buffer.from('16030100', 'hex'))],
+  ])('survives somebody who %s, and the peer comes in all the same', async (_, lie) => {
+    await using stage = await directStage();
+    using __ = stage.listeners.a.attempt();
+    const liar = connectTcp(stage.listeners.a.endpoints()[0]!).on('error', () => {});
+    const gone = new Promise((resolve) => liar.on('close', resolve));
+    liar.on('connect', () => lie(liar)).resume();
+    const [a, b] = await stage.open();
+    await Promise.all([a[Symbol.asyncDispose](), b[Symbol.asyncDispose]()]);
+    // Those who say nothing after five seconds.
+    await gone;
+    expect(liar.bytesRead).toBeLessThan(200); // at most an alert
+  });
+
+  test('shows out who has no certificate, or an older kind of TLS', async () => {
+    await using stage = await directStage();
+    using _ = stage.listeners.a.attempt();
+    for (const options of [{}, { maxVersion: 'TLSv1.2' as const }]) {
+      const liar = connectTls({ ...stage.listeners.a.endpoints()[0]!, rejectUnauthorized: false, ...options });
+      liar.on('error', () => {}).resume();
+      await new Promise((resolve) => liar.on('close', resolve));
+      expect(liar.destroyed).toBe(true);
+    }
   });
 });
