@@ -165,7 +165,15 @@ function waysOf(order: ShapeOrder): {
     return { there: shape, back: shape };
   }
   const { there, back, ...rest } = order;
-  parseShape(rest); // whatever stands beside the two ways is a mistake
+  const [beside] = Object.keys(rest);
+  if (beside !== undefined) {
+    throw new KithError({
+      code: 'shape.invalid',
+      message: `shape is not valid: ${beside} stands beside there and back`,
+      hint: 'say it for each way: { there: { delay: "20ms" }, back: { delay: "20ms" } }',
+      retry: 'never',
+    });
+  }
   const way = (words: typeof there) => (words ? (parseShape(words) ?? null) : words);
   return { there: way(there), back: way(back) };
 }

@@ -349,6 +349,10 @@ describe('a worker', () => {
       { kind: 'guest.exec', lease, command: ['id'], timeoutSeconds: 1 },
       { kind: 'guest.log', lease, offset: 0 },
       { kind: 'guest.type', lease, data: '' },
+      { kind: 'link.set', lease, node: 1, wires: [] },
+      { kind: 'capture.open', lease, snapLength: 100 },
+      { kind: 'capture.read', lease, capture: 'any' },
+      { kind: 'capture.close', lease, capture: 'any' },
     ] satisfies Request[]) {
       await expect(room.send('thief@x/1', 'a@x/1', request)).rejects.toThrow(/no such lease/);
     }
