@@ -58,9 +58,13 @@ export function openStanza(options: StanzaOptions): Wire {
   function flush(): void {
     if (!open) return;
     while (channel.ready(peer)) {
-      waiting ??= queue.take(channel.maxPayload ?? MAX_STANZA_FRAMES_BYTES);
-      if (!waiting || !channel.send(peer, link, waiting)) return;
+      const payload = waiting ?? queue.take(channel.maxPayload ?? MAX_STANZA_FRAMES_BYTES);
+      // Gone before it is handed over: the channel may ask for the next one before send() has returned.
       waiting = undefined;
+      if (!payload) return;
+      if (channel.send(peer, link, payload)) continue;
+      waiting = payload;
+      return;
     }
   }
 

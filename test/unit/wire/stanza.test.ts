@@ -70,6 +70,21 @@ describe('while the server holds us back', () => {
     expect(await inbox.until(2)).toEqual([Uint8Array.of(1), Uint8Array.of(2)]);
   });
 
+  test('a channel that asks for more while it takes a payload is not given the same one again', async () => {
+    const inbox = createInbox();
+    const { a, left } = pairOf([() => {}, inbox.take]);
+    const send = left.send.bind(left);
+    left.send = (to, link, payload) => {
+      const taken = send(to, link, payload);
+      left.open(true); // as the pump of a real session does
+      return taken;
+    };
+    for (const byte of [1, 2, 3]) a.send(Uint8Array.of(byte));
+    await a[Symbol.asyncDispose]();
+    expect(await inbox.until(3)).toEqual([Uint8Array.of(1), Uint8Array.of(2), Uint8Array.of(3)]);
+    expect(left.sent).toHaveLength(4); // the last is the goodbye
+  });
+
   test('smaller payloads are made where the line is slow, and a large batch is cut for them', async () => {
     const inbox = createInbox();
     const [left, right] = fakeChannelPair();
