@@ -4,6 +4,7 @@ import { describeError } from '../base/errors.ts';
 import { HEADER_BYTES } from '../net/batch.ts';
 import type { BatchHandler, Wire } from '../net/wire.ts';
 import { readInto } from '../base/slab-reader.ts';
+import { createQueueLimit } from './queue-limit.ts';
 
 /*
  * On the stream: [length u32][batch], repeated. A length of 0 is the last word, so that an end that was meant can be told from one
@@ -12,7 +13,7 @@ import { readInto } from '../base/slab-reader.ts';
 const PREFIX_BYTES = 4;
 /** A frame of 65,000 bytes fits, and a whole read of 128 KiB; the same as a data channel takes, so that no batch fits one wire alone. */
 const MAX_BATCH = 262_144;
-/** Beyond this we refuse: ours and what is being written, together. The kernel holds up to 4 MiB more on a fast path (tcp_wmem). */
+/** Beyond this we refuse, on slow paths before: ours and what is being written, together. The kernel holds up to 4 MiB more on a fast one (tcp_wmem). */
 const MAX_QUEUED_BYTES = 1_048_576;
 /** Grows to what is needed: most links of a LAN are idle. */
 const FIRST_SLAB_BYTES = 16_384;
@@ -45,6 +46,8 @@ export function openStream(options: {
   let filled = 0;
   let writing = 0;
   let scheduled = false;
+  let since = 0;
+  const limit = createQueueLimit(MAX_QUEUED_BYTES);
 
   function append(batch: Uint8Array): void {
     const end = filled + PREFIX_BYTES + batch.length;
@@ -67,10 +70,12 @@ export function openStream(options: {
     filling = spare;
     spare = full;
     filled = 0;
+    since = performance.now();
     socket.write(full.subarray(0, writing), written);
   }
 
   function written(error?: Error | null): void {
+    limit.wrote(writing, performance.now() - since);
     writing = 0;
     if (!error) flush();
   }
@@ -135,11 +140,13 @@ export function openStream(options: {
     maxBatch: MAX_BATCH,
     send(batch) {
       const { length } = batch;
+      const waiting = filled + writing;
       if (
         !open ||
         length > MAX_BATCH ||
         length < HEADER_BYTES ||
-        filled + writing + PREFIX_BYTES + length > MAX_QUEUED_BYTES
+        // The largest batch, too, passes where nothing waits.
+        (waiting > 0 && waiting + PREFIX_BYTES + length > limit.bytes)
       ) {
         drops++;
         return false;
