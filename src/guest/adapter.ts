@@ -13,6 +13,7 @@ import { listenOnce } from './channels.ts';
 import { whileAlive } from './launch.ts';
 import { openNetdev, type Netdev } from './netdev.ts';
 import { startQemu } from './process.ts';
+import { openQmp } from './qmp.ts';
 
 export type AdapterBackend =
   /** An Ethernet device of the host. Made when it is not there, which takes root; one that is there must belong to the user. */
@@ -52,21 +53,30 @@ export async function openAdapter(options: AdapterOptions): Promise<Adapter> {
   await using cleanup = new AsyncDisposableStack();
   const { name, qemu, backend, mtu, run, onRun, log, signal } = options;
   signal?.throwIfAborted();
-  const path = join(run.path, shortId());
-  const listener = cleanup.use(await listenOnce(path));
-  const args = adapterArguments(backend, `server=off,addr.type=unix,addr.path=${quote(path)}`);
+  const [lan, control] = [join(run.path, shortId()), join(run.path, shortId())];
+  const net = cleanup.use(await listenOnce(lan));
+  const monitor = cleanup.use(await listenOnce(control));
+  const args = [
+    ...adapterArguments(backend, `server=off,addr.type=unix,addr.path=${quote(lan)}`),
+    '-chardev',
+    `socket,id=qmp,path=${quote(control)}`,
+    '-mon',
+    'chardev=qmp,mode=control',
+  ];
   const confined = { program: qemu, args, env: BOX_ENVIRONMENT, reports: false };
   const starting = cleanup.use(
     startQemu({ qemu, confined, run, cpus: 1, residentMiB: RESIDENT_MIB, threads: THREADS }),
   );
   const { exited } = starting;
-  const stderr = (): string => starting.stderr();
-  const { pid } = await whileAlive(starting.started, exited, stderr, name);
-  const socket = await whileAlive(listener.accepted, exited, stderr, name);
+  const alive = <T>(work: Promise<T>): Promise<T> => whileAlive(work, exited, () => starting.stderr(), name);
+  const process = await alive(starting.started);
+  const [socket, monitorSocket] = await alive(Promise.all([net.accepted, monitor.accepted]));
   const port = cleanup.use(openNetdev({ name, socket, mtu, onRun, log }));
+  // It dials us before it opens what the host has. When it answers here, it has.
+  process.quitBy(await alive(openQmp(monitorSocket)));
   signal?.throwIfAborted();
   const owned = cleanup.move();
-  return { port, pid, exited, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { port, pid: process.pid, exited, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 function backendOption(backend: AdapterBackend): string {
@@ -87,9 +97,21 @@ export function adapterArguments(backend: AdapterBackend, stream: string): strin
   // The helper that attaches to a bridge is a program of its own, with more rights than we have.
   const sandbox = backend.kind === 'bridge' ? [] : ['-sandbox', SANDBOX];
   return [
-    ...['-M', 'none', '-no-user-config', '-nodefaults', '-display', 'none', ...sandbox],
+    '-M',
+    'none',
+    '-no-user-config',
+    '-nodefaults',
+    '-display',
+    'none',
+    ...sandbox,
     // Two backends meet only in a hub: a netdev is for a device otherwise.
-    ...['-netdev', backendOption(backend), '-netdev', 'hubport,id=a,hubid=0,netdev=host'],
-    ...['-netdev', `stream,id=lan,${stream}`, '-netdev', 'hubport,id=b,hubid=0,netdev=lan'],
+    '-netdev',
+    backendOption(backend),
+    '-netdev',
+    'hubport,id=a,hubid=0,netdev=host',
+    '-netdev',
+    `stream,id=lan,${stream}`,
+    '-netdev',
+    'hubport,id=b,hubid=0,netdev=lan',
   ];
 }
