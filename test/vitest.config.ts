@@ -15,7 +15,7 @@ export default defineConfig({
       './test/harness/plain-totals.ts',
     ],
     projects: [
-      { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      { extends: true, test: { name: 'unit', include: ['test/{unit,simulation}/**/*.test.ts'] } },
       {
         extends: true,
         test: {

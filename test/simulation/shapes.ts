@@ -46,7 +46,7 @@ export function shapeOf(shape: Shape, count: number, random: Random): Edge[] {
       return unique([...range(2, line).map((node): Edge => [node - 1, node]), ...leaves(line)]);
     }
     case 'mesh': {
-      const core = Math.min(LARGEST_MESH, count);
+      const core = Math.min(5 + random.below(LARGEST_MESH - 4), count);
       return unique([...topologyEdges({ kind: 'mesh' }, range(1, core)), ...leaves(core)]);
     }
     case 'partial mesh':

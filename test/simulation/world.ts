@@ -117,7 +117,8 @@ export function createWorld(options: {
         notes.bytes += batch.length;
         if (noteLoss > 0 && random.chance(noteLoss)) return true;
       } else traffic.onSend(from, batch);
-      const copy = batch.slice();
+      // A note comes in memory of its own, and whoever hears it keeps a copy.
+      const copy = isNote ? batch : batch.slice();
       clock.after(line.latency, () => {
         const place = places.get(to)!;
         if (line.life !== life || line.state !== 'up' || !place.alive) return;
@@ -257,8 +258,8 @@ export function createWorld(options: {
       if (line.state !== 'up') return;
       for (const node of [line.a, line.b]) {
         const place = places.get(node)!;
-        const told = { cost: line.cost, maxBatch: MAX_BATCH };
-        if (place.alive) soon(line, random.below(40), () => place.state.setLink(otherEnd(line, node), told));
+        const tell = () => place.state.setLink(otherEnd(line, node), { cost: line.cost, maxBatch: MAX_BATCH });
+        soon(line, random.below(40), () => place.alive && tell());
       }
     },
     kill(node, explicit) {
@@ -281,8 +282,9 @@ export function createWorld(options: {
       planned = edges;
       for (const edge of edges) addLine(edge);
       const wanted = new Set(edges.map(([a, b]) => keyOf(a, b)));
-      for (const node of options.nodes) clock.after(random.below(ms), () => setPlan(node, edges));
+      for (const node of options.nodes) clock.after(random.below(ms), () => edges === planned && setPlan(node, edges));
       clock.after(ms, () => {
+        if (edges !== planned) return;
         for (const [a, b] of old) if (!wanted.has(keyOf(a, b))) cut(lineOf.get(keyOf(a, b))!);
         for (const key of wanted) heal(lineOf.get(key)!);
       });
