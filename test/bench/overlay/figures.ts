@@ -66,7 +66,7 @@ export function rowOf(name: string, mtu: number, samples: readonly Sample[]): Ro
 }
 
 /** The five that the bench compares us with. */
-export const PEERS = ['tinc', 'openvpn', 'n2n', 'fastd', 'vde-ssh'] as const;
+const PEERS = ['tinc', 'openvpn', 'n2n', 'fastd', 'vde-ssh'] as const;
 
 /** What our rows are held against, besides the five: the machine's limits. */
 const AGAINST: Readonly<Record<string, readonly string[]>> = {
@@ -108,6 +108,6 @@ export function ratiosOf(rows: readonly Row[]): Ratios {
 const bestOf = (rows: readonly Row[], name: string, mtu: number): Row | undefined =>
   rows.filter((row) => row.name === name && row.mtu <= mtu).sort((a, b) => b.mbps - a.mbps)[0];
 
-export function round(value: number, digits: number): number {
+function round(value: number, digits: number): number {
   return Number(value.toFixed(digits));
 }
