@@ -27,6 +27,10 @@ interface ConfigFile {
   readonly accept?: 'room' | 'ask' | 'none' | readonly string[];
   /** Address that data channels bind to. */
   readonly wireAddress?: string;
+  /** Port of direct wires, for a router that passes it on; default: any that is free. */
+  readonly wirePort?: number;
+  /** Where that router is reached: `203.0.113.5:4000`. */
+  readonly announce?: readonly string[];
   /** `stun:host:port`, `turn:user:password@host:port`. */
   readonly iceServers?: readonly string[];
 }
@@ -66,6 +70,8 @@ const parseFile = parser<ConfigFile>(
       ],
     },
     wireAddress: text,
+    wirePort: { type: 'integer', minimum: 1, maximum: 65_535 },
+    announce: { type: 'array', maxItems: 4, items: text },
     iceServers: { type: 'array', maxItems: 16, items: text },
   }),
 );

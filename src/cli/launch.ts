@@ -29,6 +29,8 @@ export async function launchPeer(
     prompt:
       role === 'peer' ? askHuman({ terminal: process.stdin, output: process.stderr, signal: extra.signal }) : undefined,
     wireAddress: config.wireAddress,
+    wirePort: config.wirePort,
+    announce: config.announce ?? [],
     iceServers: config.iceServers ?? [],
     paths: context.paths,
     log: context.log,

@@ -22,6 +22,7 @@ import { openBlob } from '../wire/blob.ts';
 import { openDirectListener } from '../wire/direct-listener.ts';
 import { createSignalRouter, type SignalRouter } from '../wire/signaling.ts';
 import { createFrameCipher } from '../trust/frames.ts';
+import { externalIceServers } from '../xmpp/external-services.ts';
 import { openFrameChannel } from '../xmpp/frames.ts';
 import { openMailbox, type Mailbox } from '../xmpp/mailbox.ts';
 import { joinRoom, type Room } from '../xmpp/room.ts';
@@ -66,6 +67,11 @@ export interface PeerOptions {
   readonly prompt: Prompt | undefined;
   /** Address that data channels bind to; undefined: all of the machine. */
   readonly wireAddress: string | undefined;
+  /** Port at which direct wires are listened for; undefined: any that is free. */
+  readonly wirePort: number | undefined;
+  /** Where else peers reach us, through a router that passes a port on: `203.0.113.5:4000`. */
+  readonly announce: readonly string[];
+  /** Empty: those that the XMPP server names (XEP-0215), if it does. */
   readonly iceServers: readonly string[];
   readonly paths: Paths;
   readonly log: Log;
@@ -139,25 +145,30 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     },
     log,
   });
-  const wireOptions = {
-    ...(options.wireAddress ? { bindAddress: options.wireAddress } : {}),
-    iceServers: [...options.iceServers],
-    log,
-  };
+  const iceServers = externalIceServers({ session, configured: options.iceServers, now: Date.now, log });
+  const bound = options.wireAddress ? { bindAddress: options.wireAddress } : {};
   const images = stack.use(
     createImageExchange({
       store,
       ask,
-      openBlob: ({ peer, channel, offer, signal }) =>
-        openBlob({ ...wireOptions, offer, pipe: router.pipe({ peer, channel, offer }), signal }),
+      openBlob: async ({ peer, channel, offer, signal }) => {
+        const pipe = router.pipe({ peer, channel, offer });
+        return openBlob({ ...bound, iceServers: await iceServers(), log, offer, pipe, signal });
+      },
       log,
     }),
   );
 
   const listener = stack.use(
-    await openDirectListener({ ...(options.wireAddress ? { bindAddress: options.wireAddress } : {}), log, signal }),
+    await openDirectListener({
+      ...bound,
+      ...(options.wirePort === undefined ? {} : { port: options.wirePort }),
+      announce: options.announce,
+      log,
+      signal,
+    }),
   );
-  const openWire = createWires({ ...wireOptions, router, frames, listener, bindAddress: options.wireAddress });
+  const openWire = createWires({ router, frames, listener, bindAddress: options.wireAddress, iceServers, log });
   const privateKeys = new Map<string, string>();
   const partners = createPartners(circle, (jid) => worker.knows(jid));
   const hosting: Pick<WorkerDeps, Exclude<keyof HostingDeps, 'onChange'>> = {

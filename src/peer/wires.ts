@@ -19,13 +19,13 @@ export interface WireParts {
   readonly listener: DirectListener;
   /** Address that data channels bind to; undefined: all of the machine. */
   readonly bindAddress: string | undefined;
-  readonly iceServers: readonly string[];
+  /** Asked at each dial: credentials of a TURN server that the XMPP server names expire. */
+  readonly iceServers: () => Promise<readonly string[]>;
   readonly log: Log;
 }
 
 export function createWires(parts: WireParts): (request: WireRequest) => Promise<Wire> {
   const { router, frames, listener, bindAddress, log } = parts;
-  const iceServers = [...parts.iceServers];
 
   /** Who answers does nothing before there is an offer. */
   const pipe = (request: WireRequest) => {
@@ -40,7 +40,7 @@ export function createWires(parts: WireParts): (request: WireRequest) => Promise
     },
     webrtc: async (request) => {
       const { offer, onBatch, signal } = request;
-      const to = await pipe(request);
+      const [to, iceServers] = await Promise.all([pipe(request), parts.iceServers()]);
       return openWebrtc({ offer, onBatch, signal, pipe: to, iceServers, log, ...(bindAddress ? { bindAddress } : {}) });
     },
     stanza: async ({ peer, channel, onBatch }) => openStanza({ peer, link: channel, channel: frames, onBatch, log }),

@@ -29,6 +29,8 @@ export async function openEvilPeer(
     limits: { memoryMiB: 10_000, cpus: 4, guests: 100 },
     prompt: undefined,
     wireAddress: '127.0.0.1',
+    wirePort: undefined,
+    announce: [],
     iceServers: [],
     paths: {
       config: join(home, 'config'),

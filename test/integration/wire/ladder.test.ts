@@ -58,7 +58,7 @@ async function openPair(): Promise<readonly [End, End]> {
     const bindAddress = '127.0.0.1';
     const listener = stack.use(await openDirectListener({ bindAddress, log: silentLog }));
     const frames = stack.use(openFrameChannel({ session, cipher: plainCipher() }));
-    const openWire = createWires({ router, frames, listener, bindAddress, iceServers: [], log: silentLog });
+    const openWire = createWires({ router, frames, listener, bindAddress, iceServers: async () => [], log: silentLog });
     const wires = new Set<Wire>();
     const notary: Notary = {
       sign: (bytes) => signBytes(devices[side], 'note', bytes),
