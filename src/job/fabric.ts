@@ -102,9 +102,13 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
   };
 
   const apply = (next: Plan) => {
+    const before = new Map(plan.guests.map((guest) => [guest.node, guest.peer]));
     plan = next;
     const peers = new Map(plan.guests.map((guest) => [guest.node, guest.peer]));
     planned = topologyEdges(plan.lan.topology, [...peers.keys()]);
+    // Whoever takes over a place must not be measured by the notes of who had it: numbers that he has not reached, a key not his.
+    const taken = (node: number) => before.has(node) && before.get(node) !== peers.get(node);
+    state.setPlan(planned.filter(([a, b]) => !taken(a) && !taken(b)));
     const wanted = new Set(neighboursIn(planned, self));
     for (const [node, { peer }] of links) if (!wanted.has(node) || peers.get(node) !== peer) close(node);
     for (const node of wanted) {
@@ -135,7 +139,6 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
   const close = (node: number) => {
     const link = links.get(node);
     links.delete(node);
-    state.setLink(node, undefined);
     const ended = Promise.resolve(link?.[Symbol.asyncDispose]()).finally(() => ending.delete(ended));
     ending.add(ended);
   };

@@ -208,7 +208,6 @@ export function keepLadder(options: LadderOptions): Ladder {
   function isDone(lane: Lane): boolean {
     if (!order.includes(lane.rung)) return true;
     if (!sending || lane === sending || rank(lane) < rank(sending)) return false;
-    if (lane.peerLeft) return true;
     // The better one is heard since this one was opened: then it was not opened because the better one is dead.
     return lane.rung !== 'stanza' && sending.hello.heardAt > lane.openedAt;
   }

@@ -95,3 +95,13 @@ test('a standby has no hellos at all, and asks as soon as it has to carry', () =
   answer();
   expect(hello.proved).toBe(true);
 });
+
+test('an end that hears the other one for the first time asks again: its first hello may have come too early', () => {
+  const clock = virtualClock();
+  const { hello, asked } = wire(clock, 'stanza');
+  clock.advance(1500);
+  expect(asked).toHaveLength(1);
+  hello.asked();
+  clock.advance(0);
+  expect(asked).toHaveLength(2);
+});

@@ -55,6 +55,21 @@ describe('climbing', () => {
     expect(link.b.heard.toSorted((x, y) => x - y)).toEqual(taken);
   });
 
+  test('a wire whose queue is full is drained, then both ends leave it', async () => {
+    await using link = openLadders({ ways: { direct: { dialMs: 6000 }, webrtc: { latencyMs: 1000 } } });
+    await link.until(both(link, 'webrtc'));
+    await link.until(() => {
+      // A memory wire holds a mebibyte; then it refuses, hellos too.
+      while (link.a.rung === 'webrtc' && link.a.send(1));
+      return link.a.rung === 'direct';
+    });
+    await link.pass(3500);
+    expect([rungs(link), openRungs(link)]).toEqual([
+      ['direct', 'direct'],
+      ['direct', 'stanza'],
+    ]);
+  });
+
   test('a wire over which no answer comes does not count, and is closed', async () => {
     await using link = openLadders({ ways: { direct: { silent: true } } });
     await link.until(both(link, 'webrtc'));
@@ -118,6 +133,19 @@ describe('coming down', () => {
     await link.pass(200);
     expect(link.b.heard).toHaveLength(10);
     expect(openRungs(link)).toEqual(['direct', 'stanza']);
+  });
+
+  test('a worse wire that comes because the better one is dead is kept', async () => {
+    await using link = openLadders({ ways: { webrtc: { dialMs: 100 } } });
+    await link.until(both(link, 'direct'));
+    await link.pass(12_000);
+    link.ways.direct.silent = true;
+    link.ways.direct.works = false;
+    link.dialled.length = 0;
+    await close(link, 'direct');
+    await link.pass(1500);
+    expect(rungs(link)).toEqual(['webrtc', 'webrtc']);
+    expect(link.dialled.filter((rung) => rung === 'webrtc')).toHaveLength(1);
   });
 
   test('an end that does not know of the loss looks when it hears the other one elsewhere', async () => {
@@ -190,16 +218,26 @@ describe('patience', () => {
     expect(link.clock.now() - fell).toBeGreaterThan(14_000);
   });
 
-  test('a wire that lived ten seconds was good: after it, the next is tried at once', async () => {
+  test('a wire that lived ten seconds was good: after it, the next is tried at once, and failures begin to count anew', async () => {
     await using link = openLadders({ ways: { direct: { works: false }, webrtc: { dialMs: 50 } } });
-    for (let i = 0; i < 4; i++) {
-      await link.until(both(link, 'webrtc'));
-      await link.pass(11_000);
-      await close(link, 'webrtc');
+    const again = async () => {
       const fell = link.clock.now();
       await link.until(both(link, 'webrtc'));
-      expect(link.clock.now() - fell).toBeLessThan(500);
+      return link.clock.now() - fell;
+    };
+    await again();
+    for (let i = 0; i < 3; i++) {
+      await close(link, 'webrtc');
+      await link.pass(STEPS);
+      await again();
     }
+    await link.pass(11_000);
+    await close(link, 'webrtc');
+    await link.pass(STEPS);
+    expect(await again()).toBeLessThan(500);
+    await close(link, 'webrtc');
+    await link.pass(STEPS);
+    expect(await again()).toBeLessThan(2000);
   });
 
   test('when the present wire falls, all better ones are tried again at once', async () => {
@@ -232,6 +270,24 @@ describe('what the job allows', () => {
     expect(openRungs(link)).toEqual(['stanza']);
     link.a.ladder.allow(['direct', 'stanza']);
     await link.until(both(link, 'direct'));
+  });
+
+  test('both ends leave what one of them may not use, at once', async () => {
+    await using link = openLadders({ ways: { stanza: { latencyMs: 30 } } });
+    await link.until(both(link, 'direct'));
+    await link.pass(1000);
+    link.a.ladder.allow(['stanza']);
+    await link.pass(200);
+    expect(rungs(link)).toEqual(['stanza', 'stanza']);
+  });
+
+  test('what waited for its next try is tried at once when it is allowed anew', async () => {
+    await using link = openLadders({ ways: { direct: { works: false }, webrtc: { works: false } } });
+    await link.pass(90_000);
+    link.ways.direct.works = true;
+    link.a.ladder.allow(['direct', 'webrtc', 'stanza']);
+    await link.pass(500);
+    expect(rungs(link)).toEqual(['direct', 'direct']);
   });
 
   test('no rung at all is a link that is down', async () => {
