@@ -31,7 +31,7 @@ export async function answerLinks(
   }
 }
 
-export async function readCapture(captures: Captures, lease: string, capture: string): Promise<CapturePage> {
+async function readCapture(captures: Captures, lease: string, capture: string): Promise<CapturePage> {
   const { blocks, received, dropped } = await captures.read(lease, capture, MAX_PAGE_BYTES);
   return { data: Buffer.from(blocks).toString('base64'), received, dropped };
 }
