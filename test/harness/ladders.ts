@@ -16,6 +16,8 @@ export interface Way {
   latencyMs: number;
   /** Batches vanish, nothing says so. */
   silent: boolean;
+  /** Bytes that wires say they still have to send. */
+  held: number;
 }
 
 export interface End {
@@ -66,6 +68,7 @@ export function openLadders(
     dialMs,
     latencyMs,
     silent: false,
+    held: 0,
     ...options.ways?.[rung],
   });
   const ways = { direct: way('direct', 50, 1), webrtc: way('webrtc', 400, 20), stanza: way('stanza', 1, 100) };
@@ -81,6 +84,7 @@ export function openLadders(
     void wire.closed.then((reason) => ways[rung].silent || closed.resolve(reason));
     return {
       ...wire,
+      stats: () => ({ ...wire.stats(), queuedBytes: wire.stats().queuedBytes + ways[rung].held }),
       closed: closed.promise,
       async [Symbol.asyncDispose]() {
         closed.resolve('closed by us');

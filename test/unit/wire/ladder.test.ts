@@ -55,19 +55,20 @@ describe('climbing', () => {
     expect(link.b.heard.toSorted((x, y) => x - y)).toEqual(taken);
   });
 
-  test('a wire whose queue is full is drained, then both ends leave it', async () => {
-    await using link = openLadders({ ways: { direct: { dialMs: 6000 }, webrtc: { latencyMs: 1000 } } });
-    await link.until(both(link, 'webrtc'));
-    await link.until(() => {
-      // A memory wire holds a mebibyte; then it refuses, hellos too.
-      while (link.a.rung === 'webrtc' && link.a.send(1));
-      return link.a.rung === 'direct';
-    });
-    await link.pass(3500);
-    expect([rungs(link), openRungs(link)]).toEqual([
-      ['direct', 'direct'],
-      ['direct', 'stanza'],
-    ]);
+  test('a wire that still has something to send is kept for two seconds, and closed when it is empty', async () => {
+    for (const [emptyAfter, closedAfter] of [
+      [1000, 1500],
+      [5000, 2500],
+    ] as const) {
+      await using link = openLadders({ ways: { direct: { dialMs: 3000 }, webrtc: { held: 5000 } } });
+      await link.until(both(link, 'webrtc'));
+      await link.until(both(link, 'direct'));
+      await link.pass(Math.min(emptyAfter, 1900));
+      expect(openRungs(link)).toContain('webrtc');
+      if (emptyAfter < 1900) link.ways.webrtc.held = 0;
+      await link.pass(closedAfter - Math.min(emptyAfter, 1900));
+      expect(openRungs(link)).toEqual(['direct', 'stanza']);
+    }
   });
 
   test('a wire over which no answer comes does not count, and is closed', async () => {
