@@ -17,13 +17,18 @@ import { virtualClock, type VirtualClock } from './virtual-clock.ts';
 
 export const jidOf = (node: number): string => `node-${node}@x/1`;
 
-export function planOf(topology: JobDefinition['topology'], nodes: readonly number[], revision = 1): Plan {
+export function planOf(
+  topology: JobDefinition['topology'],
+  nodes: readonly number[],
+  revision = 1,
+  peerOf: (node: number) => string = jidOf,
+): Plan {
   return makePlan({
     job: checkJob({ name: 'test', topology, worker: { max: Math.max(...nodes, 2) } }),
     id: '00000000-0000-4000-8000-000000000000',
     revision,
     initiator: jidOf(1),
-    members: nodes.map((node) => ({ peer: jidOf(node), node })),
+    members: nodes.map((node) => ({ peer: peerOf(node), node })),
     images: { micro: { name: 'micro', hash: 'a'.repeat(64), bytes: 1000 } },
     wires: ['direct', 'webrtc', 'stanza'],
     masterKey: `ssh-ed25519 ${'A'.repeat(68)}`,
@@ -42,6 +47,8 @@ export interface Fabrics extends AsyncDisposable {
   readonly clock: VirtualClock;
   readonly nodes: ReadonlyMap<number, FabricNode>;
   at(node: number): FabricNode;
+  /** By the next plan another peer has this node's place: the old one has gone, the others hear of it. */
+  replace(node: number, plan: Plan): Promise<void>;
   /** Its machine loses power: nobody is told, its wires are silent, nothing of it opens any more. */
   kill(node: number): void;
   /** Rungs that open from now on, of all links. */
@@ -87,28 +94,24 @@ export function openFabrics(plan: Plan, notary: (node: number) => Notary = () =>
     });
   const keep = (key: string, wire: Wire) => open.set(key, (open.get(key) ?? new Set()).add(wire));
 
-  const nodes = new Map<number, FabricNode>(
-    plan.guests.map(({ node, mac, peer }) => {
-      const fabric = openFabric(plan, node, {
-        openWire: openWire(peer),
-        notary: notary(node),
-        clock,
-        log: silentLog,
-        onChange: () => {},
-      });
-      const port = createMemoryPort();
-      fabric.attachPort(port);
-      const macOf = (to: number) => plan.lan.slots.find((slot) => slot.node === to)!.mac;
-      return [
-        node,
-        {
-          fabric,
-          heard: () => port.frames.map(textOf),
-          say: (to, text) => fabric.fromPort(runOfFrames(frame({ to: macOf(to), from: mac, text }))),
-        },
-      ];
-    }),
-  );
+  const start = (by: Plan, { node, mac, peer }: Plan['guests'][number]): FabricNode => {
+    const fabric = openFabric(by, node, {
+      openWire: openWire(peer),
+      notary: notary(node),
+      clock,
+      log: silentLog,
+      onChange: () => {},
+    });
+    const port = createMemoryPort();
+    fabric.attachPort(port);
+    const macOf = (to: number) => plan.lan.slots.find((slot) => slot.node === to)!.mac;
+    return {
+      fabric,
+      heard: () => port.frames.map(textOf),
+      say: (to, text) => fabric.fromPort(runOfFrames(frame({ to: macOf(to), from: mac, text }))),
+    };
+  };
+  const nodes = new Map(plan.guests.map((guest) => [guest.node, start(plan, guest)]));
   const pass = async (ms: number) => {
     await turn();
     for (let left = ms; left > 0; left -= STEP_MS) {
@@ -121,6 +124,17 @@ export function openFabrics(plan: Plan, notary: (node: number) => Notary = () =>
     nodes,
     works,
     at: (node) => nodes.get(node)!,
+    async replace(node, next) {
+      await nodes.get(node)!.fabric[Symbol.asyncDispose]();
+      for (const [other, { fabric }] of nodes) if (other !== node) fabric.apply(next);
+      nodes.set(
+        node,
+        start(
+          next,
+          next.guests.find((guest) => guest.node === node)!,
+        ),
+      );
+    },
     kill: (node) => void dead.add(jidOf(node)),
     cut(a, b) {
       for (const wire of open.get([jidOf(a), jidOf(b)].toSorted().join()) ?? []) void wire[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 /** A LAN of fabrics: links climb, frames find their way, links are set and cut while it lives. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Notary } from '../../../src/job/fabric.ts';
 import { openFabrics, planOf, type Fabrics } from '../../harness/fabric.ts';
 import { trustingNotary } from '../../harness/notary.ts';
@@ -179,4 +179,42 @@ describe('another plan', () => {
     lan.at(1).fabric.cut((peer) => peer.startsWith('node-2'));
     expect(lan.at(1).fabric.links()).toEqual([]);
   });
+});
+
+test('who takes over a place is heard at once, whatever was said there before', async () => {
+  const who = (peer: string) => (peer === 'heir@x/1' ? 255 : Number(/\d+/.exec(peer)?.[0]));
+  const peers = new Map([1, 2, 3].map((node) => [node, `node-${node}@x/1`]));
+  const notary = (node: number): Notary => ({
+    sign: () => new Uint8Array(64).fill(who(peers.get(node)!)),
+    verify: (peer, _bytes, signature) => signature[0] === who(peer),
+  });
+  // First numbers of notes are random: the old peer's are high, its heir's low.
+  using random = vi.spyOn(Math, 'random').mockReturnValue(0.9);
+  await using lan = openFabrics(
+    planOf(
+      {
+        edges: [
+          ['master', 'worker-1'],
+          ['worker-1', 'worker-2'],
+        ],
+      },
+      [1, 2, 3],
+    ),
+    notary,
+  );
+  await reaches(lan, 1, 3, 'before');
+  random.mockReturnValue(0.1);
+  peers.set(2, 'heir@x/1');
+  const edges = {
+    edges: [
+      ['master', 'worker-1'],
+      ['worker-1', 'worker-2'],
+    ],
+  } as const;
+  await lan.replace(
+    2,
+    planOf(edges, [1, 2, 3], 2, (node) => peers.get(node)!),
+  );
+  await reaches(lan, 1, 3, 'after');
+  await reaches(lan, 3, 1, 'and back');
 });
