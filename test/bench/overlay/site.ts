@@ -68,6 +68,10 @@ export async function openSite(signal: AbortSignal): Promise<Site> {
     void one.exited.then(() => running.delete(one));
     return one;
   };
+  // Nobody waits for a turn to end who wants to stop.
+  signal.addEventListener('abort', () => void Promise.all([...running].map((one) => one[Symbol.asyncDispose]())), {
+    once: true,
+  });
   const end = async (): Promise<void> => {
     await Promise.all([...running].map((one) => one[Symbol.asyncDispose]()));
     removeNamespaces();
