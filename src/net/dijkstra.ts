@@ -27,18 +27,23 @@ const HOP = 1;
 
 /** Links that are listed twice count once, at their lower cost. */
 export function adjacency(edges: readonly LiveEdge[]): Adjacency {
+  // By index, not by destructuring: an iterator for each edge takes longer than all the rest.
   const present = new Set<number>();
-  for (const [a, b] of edges) if (a !== b) present.add(a).add(b);
+  for (let i = 0; i < edges.length; i++) {
+    const edge = edges[i]!;
+    if (edge[0] !== edge[1]) present.add(edge[0]).add(edge[1]);
+  }
   const numbers = [...present].sort((a, b) => a - b);
-  const ranks = new Map(numbers.map((number, rank) => [number, rank]));
+  const ranks = new Map<number, Rank>();
+  for (let rank = 0; rank < numbers.length; rank++) ranks.set(numbers[rank]!, rank);
 
   const first = new Uint32Array(numbers.length + 1);
-  const ends = new Uint16Array(edges.length * 2);
-  for (const [i, [a, b]] of edges.entries()) {
-    const [left, right] = a === b ? [NONE, NONE] : [ranks.get(a)!, ranks.get(b)!];
-    ends[2 * i] = left;
-    ends[2 * i + 1] = right;
-    if (left === NONE) continue;
+  const ends = new Uint16Array(edges.length * 2).fill(NONE);
+  for (let i = 0; i < edges.length; i++) {
+    const edge = edges[i]!;
+    if (edge[0] === edge[1]) continue;
+    const left = (ends[2 * i] = ranks.get(edge[0])!);
+    const right = (ends[2 * i + 1] = ranks.get(edge[1])!);
     first[left + 1]!++;
     first[right + 1]!++;
   }
@@ -56,7 +61,9 @@ export function adjacency(edges: readonly LiveEdge[]): Adjacency {
   for (let rank = 0; rank < numbers.length; rank++) {
     for (let i = first[rank]!; i < first[rank + 1]!; i++) {
       const other = ends[half[i]! ^ 1]!;
-      const [, , cost = 1, most = Infinity] = edges[half[i]! >> 1]!;
+      const edge = edges[half[i]! >> 1]!;
+      const cost = edge[2] ?? 1;
+      const most = edge[3] ?? Infinity;
       const at = last[other]!;
       if (at > first[other]! && to[at - 1] === rank) {
         length[at - 1] = Math.min(length[at - 1]!, lengthOf(cost));

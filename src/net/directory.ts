@@ -14,7 +14,7 @@ export const macAt = (bytes: Uint8Array, at: number): MacNumber =>
 export const macNumber = (text: string): MacNumber => Number.parseInt(text.replaceAll(':', ''), 16);
 
 /** `10.77.0.1` as a number. */
-const addressNumber = (text: string): number => u32At(Uint8Array.from(text.split('.'), Number), 0);
+const addressNumber = (text: string): number => text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
 
 /** Broadcast and multicast (IEEE 802.3, 3.2.3: the lowest bit of the first octet). */
 export const isGroup = (bytes: Uint8Array, at: number): boolean => (bytes[at]! & GROUP_BIT) !== 0;

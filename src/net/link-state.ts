@@ -175,11 +175,13 @@ export function createLinkState(options: LinkStateOptions): LinkState {
     const notes = passing;
     passing = [];
     if (notes.length > 0) {
-      const toAll = encodeNotes(notes.map(({ note }) => note));
+      const senders = new Set(notes.map(({ from }) => from));
+      let toAll: Uint8Array[] | undefined;
       for (const node of links.keys()) {
-        const known = notes.some(({ from }) => from === node);
-        const rest = known ? encodeNotes(notes.filter(({ from }) => from !== node).map(({ note }) => note)) : toAll;
-        for (const message of rest) deliver(node, message);
+        const messages = senders.has(node)
+          ? encodeNotes(notes.filter(({ from }) => from !== node).map(({ note }) => note))
+          : (toAll ??= encodeNotes(notes.map(({ note }) => note)));
+        for (const message of messages) deliver(node, message);
       }
     }
     use();

@@ -137,7 +137,7 @@ export function createSwitch(options: SwitchOptions): Switch {
   const learner = createLearner(clock, options.onLearned);
   const ports = new Set<Port>();
   // For batches whose run has no headroom: a wire copies what it keeps, and none calls back from within send().
-  const scratch = new Uint8Array(SCRATCH_BYTES);
+  let scratch: Uint8Array | undefined;
   /** The header of whatever leaves next. */
   const head = {
     type: FRAMES as BatchType,
@@ -245,6 +245,7 @@ export function createSwitch(options: SwitchOptions): Switch {
       // What lies before `start` is headroom, or frames that have left already.
       batch = new Uint8Array(run.buffer, run.byteOffset + start - HEADER_BYTES, length);
     } else {
+      scratch ??= new Uint8Array(SCRATCH_BYTES);
       scratch.set(run.subarray(start, end), HEADER_BYTES);
       batch = scratch.subarray(0, length);
     }
