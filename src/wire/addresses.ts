@@ -51,6 +51,9 @@ export const isLoopback = (host: string): boolean => isIP(host) !== 0 && within(
 const isNowhere = (host: string): boolean =>
   isIP(host) === 0 || host.includes('%') || (within(NEVER, host) && !within(LOOPBACK, host));
 
+/** Reachable from everywhere, if its routers and firewalls agree. */
+export const isPublic = (host: string): boolean => !isNowhere(host) && !isLoopback(host) && !within(PRIVATE, host);
+
 /** May this come in a signal at all? Whether it is dialled is another question. */
 export const isEndpoint = ({ host, port }: Endpoint): boolean =>
   !isNowhere(host) && Number.isInteger(port) && port >= 1 && port <= 65_535;

@@ -7,6 +7,7 @@ import { fingerprintOf, makeCertificate } from '../base/certificate.ts';
 import { describeError, KithError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { dialOrder, formatEndpoint, ownEndpoints, parseEndpoint, type Endpoint } from './addresses.ts';
+import { keepPortMapping } from './gateway.ts';
 import { isPreface, PREFACE_BYTES } from './direct-signal.ts';
 import { TERMS } from './direct-terms.ts';
 import { readExactly } from './read-exactly.ts';
@@ -37,6 +38,8 @@ export interface DirectListenerOptions {
   readonly port?: number;
   /** Where else peers reach us: `203.0.113.5:4000`, a router's address with a port that leads here. */
   readonly announce?: readonly string[];
+  /** Asks the router to open a port that leads here (PCP, NAT-PMP). Off unless the user wants it: it opens the door to everybody. */
+  readonly mapPort?: boolean;
   readonly log: Log;
   readonly signal?: AbortSignal;
 }
@@ -90,7 +93,11 @@ export async function openDirectListener(options: DirectListenerOptions): Promis
   server.on('connection', (socket: Socket) => {
     // Between attempts nobody is expected.
     if (attempts === 0) return void socket.destroy();
-    if (pending.size >= MAX_PENDING) crowdedOut(pending).socket.destroy();
+    if (pending.size >= MAX_PENDING) {
+      const [crowded, { socket: oldest }] = crowdedOut(pending);
+      leave(crowded); // at once: 'close' comes later than the next connections
+      oldest.destroy();
+    }
     const name = nameOf(socket);
     const deadline = setTimeout(() => socket.destroy(), DEADLINE_MS);
     pending.set(name, { socket, deadline });
@@ -136,7 +143,11 @@ export async function openDirectListener(options: DirectListenerOptions): Promis
   await listening(server, { port, bindAddress, signal });
   const address = server.address();
   const bound = typeof address === 'object' && address ? address.port : port;
-  const endpoints = () => ownEndpoints({ interfaces: networkInterfaces(), bindAddress, port: bound, announce });
+  const mapping = options.mapPort ? keepPortMapping({ port: bound, log }) : undefined;
+  const endpoints = () => {
+    const outside = mapping?.endpoint ? [...announce, mapping.endpoint] : announce;
+    return ownEndpoints({ interfaces: networkInterfaces(), bindAddress, port: bound, announce: outside });
+  };
   log.debug('direct listener open', { address: endpoints().map(formatEndpoint).join(' ') });
 
   return {
@@ -170,6 +181,7 @@ export async function openDirectListener(options: DirectListenerOptions): Promis
       // Wires that are open go on: each is disposed by whoever opened it.
       server.close();
       for (const { socket } of pending.values()) socket.destroy();
+      await mapping?.[Symbol.asyncDispose]();
     },
   };
 }
@@ -177,8 +189,8 @@ export async function openDirectListener(options: DirectListenerOptions): Promis
 const nameOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress ?? ''} ${remotePort ?? 0}`;
 
 /** The oldest connection from the address that has most of them: a crowd pushes out its own. */
-function crowdedOut(pending: ReadonlyMap<string, Pending>): Pending {
-  const crowds = Map.groupBy(pending.values(), ({ socket }) => socket.remoteAddress);
+function crowdedOut(pending: ReadonlyMap<string, Pending>): [name: string, Pending] {
+  const crowds = Map.groupBy(pending, ([, { socket }]) => socket.remoteAddress);
   const [largest] = [...crowds.values()].toSorted((a, b) => b.length - a.length);
   return largest![0]!;
 }
