@@ -1,7 +1,11 @@
 /** A LAN of fabrics: links climb, frames find their way, links are set and cut while it lives. */
 import { describe, expect, test, vi } from 'vitest';
+import { KithError } from '../../../src/base/errors.ts';
 import type { Notary } from '../../../src/job/fabric.ts';
-import { openFabrics, planOf, type Fabrics } from '../../harness/fabric.ts';
+import type { Ask } from '../../../src/job/guest-client.ts';
+import type { Place } from '../../../src/job/membership.ts';
+import { createSuspicion } from '../../../src/job/suspicion.ts';
+import { jidOf, openFabrics, planOf, type Fabrics } from '../../harness/fabric.ts';
 import { trustingNotary } from '../../harness/notary.ts';
 
 const linked = (lan: Fabrics, pairs: readonly (readonly [number, number])[], wire: string) => () =>
@@ -108,6 +112,61 @@ test('a shaped link suffers, and routes do not flee from it', async () => {
   lan.at(1).say(2, 'there');
   await lan.pass(100);
   expect(lan.at(2).heard()).toContain('there');
+});
+
+test('a hub without power is found out by its neighbours, and the next one takes its place', async () => {
+  const star = { star: ['worker-1', 'worker-2'] };
+  await using lan = openFabrics(planOf(star, [1, 2, 3, 4]));
+  await lan.until(
+    linked(
+      lan,
+      [
+        [1, 2],
+        [2, 3],
+        [2, 4],
+      ],
+      'direct',
+    ),
+  );
+  await reaches(lan, 1, 4, 'by worker-1');
+  const places = [1, 2, 3, 4].map((node): Place => ({
+    peer: jidOf(node),
+    nick: `n${node}`,
+    node,
+    lease: `l${node}`,
+    revision: 1,
+    report: undefined,
+  }));
+  const lost: string[] = [];
+  const suspicion = createSuspicion({
+    ask: ((_: string, __: unknown, { timeoutMs }: { readonly timeoutMs: number }) =>
+      new Promise((_resolve, reject) =>
+        lan.clock.after(timeoutMs, () => reject(new KithError({ code: 'xmpp.timeout', message: 'no answer' }))),
+      )) as unknown as Ask,
+    places: () => places,
+    lose(place) {
+      lost.push(place.nick);
+      places.splice(places.indexOf(place), 1);
+      for (const { node } of places) lan.at(node).fabric.apply(planOf(star, [1, 3, 4], 2));
+    },
+    clock: lan.clock,
+    signal: new AbortController().signal,
+  });
+  const stop = lan.clock.every(500, () => {
+    for (const place of places.filter(({ node }) => node !== 2)) {
+      place.report = { state: 'up', links: lan.at(place.node).fabric.links() };
+      suspicion.heard(place);
+    }
+  });
+  await lan.pass(1000);
+  lan.kill(2);
+  const died = lan.clock.now();
+  await reaches(lan, 1, 4, 'by worker-2');
+  stop();
+  expect(lost).toEqual(['n2']);
+  expect(lan.wireOf(3, 4)).not.toBe('down');
+  // Links that nobody uses are found silent after 5 and 3 s, the standby after 4 more.
+  expect(lan.clock.now() - died).toBeLessThan(13_000);
 });
 
 describe('what is watched', () => {
