@@ -80,7 +80,6 @@ export function createCaptures(clock: Clock): Captures {
       remember(id, entry);
       await waitFor(clock, WAIT_MS, [entry.recorder.waiting, entry.ended.promise]);
       if (!entry.recorder.isFull(maxBytes)) await waitFor(clock, GATHER_MS, [entry.ended.promise]);
-      if (entries.has(id)) remember(id, entry);
       return entry.recorder.take(maxBytes);
     },
     close(lease, id) {

@@ -6,6 +6,7 @@ import { checkJob, type JobDefinition } from '../../../src/job/define.ts';
 import type { Ask } from '../../../src/job/guest-client.ts';
 import { startJob, type JobRun } from '../../../src/job/initiator.ts';
 import type { Candidate } from '../../../src/job/membership.ts';
+import { encodeRun } from '../../../src/net/batch.ts';
 import { openWorker, type Worker, type WorkerDeps } from '../../../src/job/worker.ts';
 import type { Capacity } from '../../../src/protocol/capacity.ts';
 import { parseReply, parseRequest, type Request, type RequestOf } from '../../../src/protocol/messages.ts';
@@ -357,6 +358,22 @@ describe('a worker', () => {
       await expect(room.send('thief@x/1', 'a@x/1', request)).rejects.toThrow(/no such lease/);
     }
     expect(room.peers.get('a@x/1')?.worker.inUse.guests).toBe(1);
+  });
+
+  test('captures frames for the holder of a lease, and ends that with the lease', async () => {
+    const room = new FakeRoom();
+    const { worker } = room.add('a@x/1');
+    await using job = room.start({ run: async ({ lan }) => lan.ready() });
+    await job.result;
+    const { lease } = job.where('worker-1');
+    const ask = (request: Request) => room.send('boss@x/1', 'a@x/1', request);
+    await expect(ask({ kind: 'capture.open', lease, link: 9, snapLength: 100 })).rejects.toThrow(/no link/);
+    const { capture } = (await ask({ kind: 'capture.open', lease, snapLength: 100 })) as { capture: string };
+    const [hosting] = worker.hostings;
+    for (let i = 0; i < 1000; i++) hosting?.fabric.tapOf().see(encodeRun([new Uint8Array(60)]), 'outbound');
+    expect(await ask({ kind: 'capture.read', lease, capture })).toMatchObject({ received: 1000, dropped: 0 });
+    await job[Symbol.asyncDispose]();
+    await expect(worker.captures.read(lease, capture, 100)).rejects.toMatchObject({ code: 'capture.ended' });
   });
 
   test('never gives two guests the memory of one, however the answers overlap', async () => {
