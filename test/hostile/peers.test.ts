@@ -378,6 +378,22 @@ const rows: readonly Attack<EvilWorld>[] = [
     ),
   },
   {
+    name: 'member captures the frames of a guest of somebody else',
+    guard: 'lease: only its holder uses it',
+    off: ['lease.holder'],
+    attack: withGuest(async ({ mallory, ben }, lease) =>
+      codeOf(mallory.mailbox.request(ben.self, { kind: 'capture.open', lease, snapLength: 1000 })),
+    ),
+  },
+  {
+    name: 'member cuts a link of somebody else',
+    guard: 'lease: only its holder uses it',
+    off: ['lease.holder'],
+    attack: withGuest(async ({ mallory, ben }, lease) =>
+      codeOf(mallory.mailbox.request(ben.self, { kind: 'link.set', lease, node: 1, wires: [] })),
+    ),
+  },
+  {
     name: 'member ends the lease of somebody else',
     guard: 'lease: only its holder uses it',
     off: ['lease.holder'],
