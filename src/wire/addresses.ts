@@ -47,7 +47,7 @@ const FIRST_PRIVATE_PORT = 1024;
 /** Bridges of containers and guests: the same addresses on every other host. */
 const INNER = /^(docker|br-|virbr|vnet|veth|lxc|lxd|cni|podman|tap|kube)/;
 
-export const isLoopback = (host: string): boolean => isIP(host) !== 0 && within(LOOPBACK, host);
+const isLoopback = (host: string): boolean => isIP(host) !== 0 && within(LOOPBACK, host);
 const isNowhere = (host: string): boolean =>
   isIP(host) === 0 || host.includes('%') || (within(NEVER, host) && !within(LOOPBACK, host));
 

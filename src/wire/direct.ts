@@ -163,7 +163,7 @@ function asDialError(
   return new KithError({
     code: 'wire.dial-failed',
     message: `no address of the peer could be reached: ${race.outcome() || 'it named none'}; and it reached none of ours`,
-    hint: 'if one of you can open a port on the router, configure it as a fixed port and announce the address',
+    hint: 'let the router of one of you pass a port on, and set wirePort and announce in the configuration there',
     retry: 'later',
   });
 }
