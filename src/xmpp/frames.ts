@@ -49,8 +49,10 @@ const STANZA_SECONDS = 0.25;
 
 export function openFrameChannel(options: { readonly session: Session; readonly cipher: FrameCipher }): FrameChannel {
   const { session, cipher } = options;
-  const wire = session.bytesPerSecond * STANZA_SECONDS;
-  const maxPayload = Math.min(MAX_STANZA_FRAMES_BYTES, Math.max(MIN_PAYLOAD_BYTES, Math.floor((wire * 3) / 4)));
+  const maxPayload = () => {
+    const wire = session.bytesPerSecond * STANZA_SECONDS;
+    return Math.min(MAX_STANZA_FRAMES_BYTES, Math.max(MIN_PAYLOAD_BYTES, Math.floor((wire * 3) / 4)));
+  };
   const listeners = new Map<string, (payload: Uint8Array) => void>();
   // Insertion order is the order of turns: whoever sent goes to the end.
   const turns = new Map<object, () => void>();
@@ -92,7 +94,9 @@ export function openFrameChannel(options: { readonly session: Session; readonly 
   });
   const undo = [session.onStanza(take), session.onFramesReady(pull)];
   return {
-    maxPayload,
+    get maxPayload() {
+      return maxPayload();
+    },
     send(to, link, payload) {
       if (payload.length > MAX_STANZA_FRAMES_BYTES) {
         refused++;

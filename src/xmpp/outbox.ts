@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import { newId } from '../base/ids.ts';
 import { Ledger } from './ledger.ts';
+import { createPace } from './pace.ts';
 import { Pacer, type Priority } from './pacer.ts';
 import type { Stream } from './stream.ts';
 import { SM_NS, xml, type Element } from './xml.ts';
@@ -31,16 +32,20 @@ const MAX_TRIES = 3;
 
 export function createOutbox(options: {
   readonly bytesPerSecond: number;
+  readonly maxBytesPerSecond?: number | undefined;
   readonly clock: Clock;
   /** Called when the server did not answer a question. */
   readonly onMute: () => void;
   /** Called when the server confirms what was never sent. */
   readonly onNonsense: () => void;
 }) {
-  const { clock, bytesPerSecond } = options;
+  const { clock, bytesPerSecond, maxBytesPerSecond = bytesPerSecond } = options;
+  const pace = createPace({ bytesPerSecond, maxBytesPerSecond });
   const ledger = new Ledger<Outgoing>();
   const pacer = new Pacer<Outgoing>({ bytesPerSecond, now: () => clock.now() });
-  const window = Math.max(MIN_WINDOW_BYTES, bytesPerSecond * WINDOW_SECONDS);
+  let window = Math.max(MIN_WINDOW_BYTES, bytesPerSecond * WINDOW_SECONDS);
+  /** The pace has held something back since the last receipt. */
+  let hungry = false;
   /** In how many sessions a stanza was sent without a receipt. */
   const tries = new WeakMap<Element, number>();
   const pullers = new Set<() => boolean>();
@@ -78,6 +83,15 @@ export function createOutbox(options: {
     live.write(`<r xmlns="${SM_NS}"/>`);
   }
 
+  function adapt(asked: number, bytes: number): void {
+    const before = pace.bytesPerSecond;
+    pace.receipt({ askedAt: asked, now: clock.now(), bytes, hungry });
+    hungry = false;
+    if (pace.bytesPerSecond === before) return;
+    pacer.setRate(pace.bytesPerSecond);
+    window = Math.max(MIN_WINDOW_BYTES, pace.bytesPerSecond * WINDOW_SECONDS);
+  }
+
   /** Sends what may go, lets the pullers fill the gap behind it, and comes back when tokens are there again. */
   function pump(): void {
     if (pumping || !stream) return;
@@ -93,7 +107,9 @@ export function createOutbox(options: {
     if (pacer.controlQueued === 0) for (const done of drained.splice(0)) done();
     const wait = pacer.waitMs();
     const waiting = pacer.controlQueued + pacer.framesQueued + pullers.size > 0;
-    if (wait > 0 && waiting) stopTimer = clock.after(Math.ceil(wait), pump);
+    if (wait <= 0 || !waiting) return;
+    hungry ||= pacer.controlQueued + pacer.framesQueued > 0 || sinceAsk.bytes > 0;
+    stopTimer = clock.after(Math.ceil(wait), pump);
   }
 
   function pull(): boolean {
@@ -183,8 +199,11 @@ export function createOutbox(options: {
     nonza(element: Element, live: Stream): void {
       if (element.is('r', SM_NS)) live.write(`<a xmlns="${SM_NS}" h="${ledger.inbound}"/>`);
       else if (element.is('a', SM_NS)) {
+        const asked = askedAt;
+        const before = ledger.unconfirmedBytes;
         askedAt = undefined;
         if (!ledger.confirm(element.attrs['h'] as string | undefined)) return options.onNonsense();
+        if (asked !== undefined) adapt(asked, before - ledger.unconfirmedBytes);
         askIfDue(live);
         pump();
       }
@@ -196,6 +215,10 @@ export function createOutbox(options: {
     onFramesReady(puller: () => boolean): () => void {
       pullers.add(puller);
       return () => pullers.delete(puller);
+    },
+    /** The pace of now. */
+    get bytesPerSecond() {
+      return pace.bytesPerSecond;
     },
     get drops() {
       return pacer.drops + lostFrames;

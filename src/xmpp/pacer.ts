@@ -29,9 +29,9 @@ const MIN_FRAMES_BYTES = 20_000;
 export class Pacer<T> {
   readonly #now: () => number;
   /** Bytes per millisecond. */
-  readonly #rate: number;
-  readonly #burst: number;
-  readonly #reserve: number;
+  #rate = 0;
+  #burst = 0;
+  #reserve = 0;
   readonly #frames: BoundedQueue<Entry<T>>;
   #control: Entry<T>[] = [];
   #controlBytes = 0;
@@ -39,14 +39,22 @@ export class Pacer<T> {
   #at: number;
 
   constructor(options: PacerOptions) {
-    const perSecond = options.bytesPerSecond * SHARE;
     this.#now = options.now;
+    this.#at = this.#now();
+    this.#level = 0;
+    this.setRate(options.bytesPerSecond);
+    const enough = options.bytesPerSecond * SHARE * FRAMES_SECONDS;
+    this.#frames = new BoundedQueue(Math.max(MIN_FRAMES_BYTES, enough), (entry) => entry.bytes);
+    this.#level = this.#burst;
+  }
+
+  /** The server's limit turned out to be another one. */
+  setRate(bytesPerSecond: number): void {
+    this.#refill();
+    const perSecond = bytesPerSecond * SHARE;
     this.#rate = perSecond / 1000;
     this.#burst = perSecond * BURST_SECONDS;
     this.#reserve = perSecond * RESERVE_SECONDS;
-    this.#frames = new BoundedQueue(Math.max(MIN_FRAMES_BYTES, perSecond * FRAMES_SECONDS), (entry) => entry.bytes);
-    this.#level = this.#burst;
-    this.#at = this.#now();
   }
 
   /** Frames that were thrown away because newer ones came. */

@@ -19,8 +19,10 @@ export interface SessionOptions {
   readonly password: string;
   /** The only certificate to accept. Absent: one that an authority of this machine vouches for, for this domain. */
   readonly fingerprint?: string | undefined;
-  /** The server's limit; we stay below it. */
+  /** The server's limit; we stay below it, and slow down if it turns out to be lower. */
   readonly bytesPerSecond: number;
+  /** Where the limit is a guess: as long as receipts come quickly the pace may rise to this. Without it, never above the limit. */
+  readonly maxBytesPerSecond?: number;
   /** Default: new for each process, so that two processes never fight for one. */
   readonly resource?: string;
   readonly log?: Log;
@@ -48,6 +50,7 @@ export interface Session extends AsyncDisposable {
   /** Full JID, the same for the whole life of the session. */
   readonly jid: string;
   readonly state: SessionState;
+  /** What we believe the server bears now. */
   readonly bytesPerSecond: number;
   /** Never waits. False: refused (too large, queue full, over). Control survives cuts and arrives at least once; frames do not. */
   send(stanza: Element, options: { readonly priority: Priority }): boolean;
@@ -95,6 +98,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const fail = (code: string, message: string) => stream?.destroy(new KithError({ code, message, retry: 'later' }));
   const outbox = createOutbox({
     bytesPerSecond,
+    maxBytesPerSecond: options.maxBytesPerSecond,
     clock,
     onMute: () => fail('xmpp.mute', 'the server does not answer any more'),
     onNonsense: () => {
@@ -264,7 +268,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     get state() {
       return state;
     },
-    bytesPerSecond,
+    get bytesPerSecond() {
+      return outbox.bytesPerSecond;
+    },
     send,
     request: (to, type, child, how) =>
       state === 'closed' ? Promise.reject(isOver()) : requests.ask(to, type, child, how),

@@ -44,3 +44,22 @@ test('while frames flood, a request overtakes all but what the server already ha
   expect([sender.counters().fresh, receiver.counters().fresh]).toEqual([1, 1]);
   stop();
 });
+
+test.each([
+  ['bears a tenth of what it was said to bear', { bytesPerSecond: 100_000 }, (pace: number) => pace < 20_000],
+  [
+    'bears more than we dared to ask',
+    { bytesPerSecond: 2000, maxBytesPerSecond: 32_000 },
+    (pace: number) => pace > 2500,
+  ],
+])('a server that %s: the pace is learned', async (_, limits, isLearned) => {
+  await using sender = await prosody.open('sender', limits);
+  await using receiver = await prosody.open('receiver');
+  using out = openFrameChannel({ cipher: plainCipher(), session: sender });
+  const flood = () =>
+    void (out.ready(receiver.jid) && out.send(receiver.jid, 'link', new Uint8Array(out.maxPayload).fill(7)));
+  out.onReady(flood);
+  flood();
+  await vi.waitFor(() => expect(isLearned(sender.bytesPerSecond)).toBe(true), soon);
+  expect(sender.counters().fresh).toBe(1);
+});
