@@ -10,12 +10,14 @@ import {
   enhancedPacket,
   interfaceDescription,
   interfaceStatistics,
+  packetBytes,
   packetEnds,
   sectionHeader,
   type Packet,
 } from '../../../src/net/pcapng.ts';
 import { createRecorder } from '../../../src/net/recorder.ts';
 import { createTap } from '../../../src/net/tap.ts';
+import { MAX_PAGE_BYTES, MAX_SNAP_BYTES } from '../../../src/protocol/limits.ts';
 import { frame, macOf } from '../../harness/frames.ts';
 import { ETHERTYPE, ethernet, ipv4, udp } from '../../harness/packets.ts';
 
@@ -58,6 +60,10 @@ describe('blocks of a capture', () => {
         expect(ends).toEqual(blocks.map((_, i) => blocks.slice(0, i + 1).reduce((sum, { length }) => sum + length, 0)));
       }),
     );
+  });
+
+  test('fit into one page, the longest too: else it would never be read', () => {
+    expect(packetBytes(MAX_SNAP_BYTES)).toBeLessThanOrEqual(MAX_PAGE_BYTES);
   });
 
   test('that are anything else are refused', () => {

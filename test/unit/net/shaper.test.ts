@@ -5,7 +5,10 @@ import type { Clock } from '../../../src/base/clock.ts';
 import { checkRun, encodeBatch, encodeRun, FRAMES, frames, NOTE, PROBE, runOf } from '../../../src/net/batch.ts';
 import type { Shape } from '../../../src/net/shape.ts';
 import { createShaper } from '../../../src/net/shaper.ts';
+import { createTap, tapWire } from '../../../src/net/tap.ts';
 import type { Batch, Wire } from '../../../src/net/wire.ts';
+import { memoryPair } from '../../../src/wire/memory.ts';
+import { wireContract } from '../../contract/wire.ts';
 import { seeded } from '../../harness/seeded.ts';
 import { virtualClock } from '../../harness/virtual-clock.ts';
 
@@ -64,6 +67,13 @@ function shaped(shape: Shape | undefined, options: { readonly seed?: number; rea
 
 const LONG = 1e6;
 const NO_LIMIT = { limitFrames: 1e6 };
+
+wireContract('a memory wire behind shaper and tap', async (onBatch) => {
+  const [a, b] = memoryPair({ onBatch }).map((wire) =>
+    createShaper({ clock: virtualClock() }).wrap(tapWire(createTap(), wire)),
+  );
+  return [a!, b!];
+});
 
 describe('a link without a shape', () => {
   test('passes batches on as they are, at once and uncopied', () => {
