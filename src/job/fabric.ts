@@ -4,6 +4,7 @@ import { KithError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { DropReason } from '../net/counters.ts';
 import type { Port, RunHandler } from '../net/port.ts';
+import type { MacNumber } from '../net/directory.ts';
 import { createLinkState } from '../net/link-state.ts';
 import { createSwitch } from '../net/switch.ts';
 import { createTap, type Tap } from '../net/tap.ts';
@@ -62,13 +63,18 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
   let plan = first;
   let planned: readonly Edge[] = [];
   let cancelNews: (() => void) | undefined;
+  const behind = new Map<number, readonly MacNumber[]>();
   const guestTap = createTap();
   const sw = createSwitch({
     node: self,
     lan: first.lan.id,
     clock,
     mtu: first.lan.mtu,
-    onNote: (from, payload) => state.receive(from, payload),
+    onNote(from, payload) {
+      state.receive(from, payload);
+      learn();
+    },
+    onLearned: () => tell(),
   });
   const state = createLinkState({
     self,
@@ -83,6 +89,20 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
     send: (node, payload) => sw.sendNote(node, payload),
     onChange: () => route(),
   });
+
+  let present = false;
+  const tell = () => state.setGuest({ present, macs: sw.learned() });
+
+  /** Where a place is a segment, its notes say what is behind it. */
+  const learn = () => {
+    for (const { node, segment } of plan.lan.slots) {
+      const macs = segment && node !== self ? state.macs(node) : [];
+      const before = behind.get(node) ?? [];
+      if (macs === before || macs.length + before.length === 0) continue;
+      behind.set(node, macs);
+      sw.setLearned(node, macs);
+    }
+  };
 
   const changed = () => {
     cancelNews ??= clock.after(NEWS_MS, () => {
@@ -168,10 +188,12 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
           return port.send(run);
         },
       });
-      state.setGuest({ present: true, macs: [] });
+      present = true;
+      tell();
       return () => {
         detach();
-        state.setGuest({ present: false, macs: [] });
+        present = false;
+        tell();
       };
     },
     fromPort(run, headroom) {

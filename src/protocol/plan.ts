@@ -40,6 +40,8 @@ export interface Slot {
   readonly node: number;
   readonly mac: string;
   readonly address: string;
+  /** More than the guest is behind this port: frames from MAC addresses that nobody has are let through. */
+  readonly segment?: boolean;
 }
 
 export interface Plan {
@@ -75,6 +77,8 @@ const record = (properties: Record<string, unknown>) => ({
   properties,
 });
 
+const slot = record({ name, node, mac, address });
+
 export const imageRefSchema = record({
   name,
   hash: { type: 'string', pattern: HASH_PATTERN },
@@ -103,7 +107,11 @@ export const planSchema = record({
         edges: { type: 'array', maxItems: 2000, items: { type: 'array', minItems: 2, maxItems: 2, items: node } },
       },
     },
-    slots: { type: 'array', maxItems: MAX_GUESTS, items: record({ name, node, mac, address }) },
+    slots: {
+      type: 'array',
+      maxItems: MAX_GUESTS,
+      items: { ...slot, properties: { ...slot.properties, segment: { type: 'boolean' } } },
+    },
   }),
   guests: {
     type: 'array',
