@@ -78,7 +78,7 @@ export const commands: readonly Command[] = [
     optionHelp: {
       min: 'workers to wait for, instead of what the script says',
       wait: 'give up when they are not there after this many seconds',
-      wire: 'only this carrier: webrtc or stanza',
+      wire: 'only this carrier: direct, webrtc or stanza',
       hold: 'keep the LAN up after the script until Ctrl-C or kith down',
       'dry-run': 'print the plan for the room as it is, start nothing',
       ...peerOptionHelp,

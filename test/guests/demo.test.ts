@@ -66,9 +66,9 @@ it('ends a mesh of three guests with one line of JSON: everybody reaches everybo
   const report = lastJson(ended) as unknown as DemoReport;
   expectThreeGuests(report, 'mesh');
   expect(report.links.map(({ from, to, wire }) => `${from} ${to} ${wire}`).sort()).toEqual([
-    'master worker-1 webrtc',
-    'master worker-2 webrtc',
-    'worker-1 worker-2 webrtc',
+    'master worker-1 direct',
+    'master worker-2 direct',
+    'worker-1 worker-2 direct',
   ]);
   // Each child ends before the demo does: no waiting here.
   expect(world.leftovers()).toEqual([]);

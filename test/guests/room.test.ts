@@ -67,7 +67,7 @@ it('shows guests that are up and links with their wire and round trip', async ()
   ]);
   expect(seen.guests.map(({ peer }) => peer).sort()).toEqual(['boss', 'w1', 'w2']);
   for (const { wire, sentBytes, receivedBytes } of seen.links) {
-    expect(wire).toBe('webrtc');
+    expect(wire).toBe('direct');
     expect(sentBytes).toBeGreaterThan(0);
     expect(receivedBytes).toBeGreaterThan(0);
   }
