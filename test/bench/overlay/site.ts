@@ -1,9 +1,10 @@
 /** The laboratory: two network namespaces with a veth between, a folder, and processes that all end with it. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KithError } from '../../../src/base/errors.ts';
+import { openNamedRunDirectory } from '../../../src/base/guard.ts';
 import { findProgram } from '../../../src/base/process.ts';
 
 export const SIDES = ['a', 'b'] as const;
@@ -58,8 +59,9 @@ export function requireRoot(uid: number | undefined): void {
 }
 
 export async function openSite(signal: AbortSignal): Promise<Site> {
-  removeLeftovers();
-  const folder = mkdtempSync(join(tmpdir(), PREFIX));
+  // One bench at a time: it throws when another one lives. What a killed one has left goes here, and below.
+  const run = await openNamedRunDirectory(join(tmpdir(), `${PREFIX}run`));
+  removeNamespaces();
   const running = new Set<Running>();
   const start: Site['start'] = (side, argv, options = {}) => {
     signal.throwIfAborted();
@@ -75,7 +77,7 @@ export async function openSite(signal: AbortSignal): Promise<Site> {
   const end = async (): Promise<void> => {
     await Promise.all([...running].map((one) => one[Symbol.asyncDispose]()));
     removeNamespaces();
-    rmSync(folder, { recursive: true, force: true });
+    await run[Symbol.asyncDispose]();
   };
   try {
     await build(signal);
@@ -84,7 +86,7 @@ export async function openSite(signal: AbortSignal): Promise<Site> {
     throw error;
   }
   return {
-    folder,
+    folder: run.path,
     signal,
     start,
     async run(side, argv, timeoutMs = COMMAND_MS) {
@@ -177,14 +179,7 @@ function command(argv: readonly string[]): void {
   if (status !== 0) throw failed(argv, error?.message ?? `exit code ${status ?? 'unknown'}`, stderr ?? '');
 }
 
-/** Of a run that was killed. Its processes died with it (setpriv); what is left has a name that only we give. */
-function removeLeftovers(): void {
-  removeNamespaces();
-  for (const name of readdirSync(tmpdir())) {
-    if (name.startsWith(PREFIX)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
-  }
-}
-
+/** Ours, and of a run that was killed: nobody else gives these names. */
 function removeNamespaces(): void {
   const { stdout } = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' });
   const there = (stdout ?? '').split('\n').map((line) => line.split(' ')[0]);
