@@ -43,6 +43,7 @@ export function openNetdev({ name, socket, mtu, onRun, log }: NetdevOptions): Ne
   // What was written lies here until the kernel has taken it, which mostly is at once: then we begin at the front again. With a
   // buffer for each write, frames of 65,000 bytes cost 1.2 CPU-seconds per GB instead of 0.3 (measured, v24.21).
   const ahead = Buffer.allocUnsafeSlow(most);
+  let copied = 0;
   let written = 0;
   let live = true;
 
@@ -51,12 +52,22 @@ export function openNetdev({ name, socket, mtu, onRun, log }: NetdevOptions): Ne
     socket.destroy();
     closed.resolve(reason);
   };
+  /** All that one turn of the event loop brought goes out in one system call: they cost more than all else here. */
+  const flush = (): void => {
+    if (live && copied > written) socket.write(ahead.subarray(written, copied));
+    written = copied;
+  };
   /** The caller's slice is gone after the call. */
-  const copyOf = (run: Uint8Array): Uint8Array => {
-    if (socket.writableLength === 0) written = 0;
-    if (written + run.length > most) return Buffer.from(run); // while QEMU has been behind for long
-    ahead.set(run, written);
-    return ahead.subarray(written, (written += run.length));
+  const copy = (run: Uint8Array): void => {
+    if (copied === written && socket.writableLength === 0) copied = written = 0;
+    if (copied + run.length > most) {
+      flush(); // QEMU has been behind for long
+      socket.write(Buffer.from(run));
+      return;
+    }
+    if (copied === written) process.nextTick(flush);
+    ahead.set(run, copied);
+    copied += run.length;
   };
 
   // Hot path. Never paused: what the switch cannot take is dropped there.
@@ -78,11 +89,11 @@ export function openNetdev({ name, socket, mtu, onRun, log }: NetdevOptions): Ne
     name,
     closed: closed.promise,
     send(run) {
-      if (!live || socket.writableLength + run.length > most) {
+      if (!live || socket.writableLength + copied - written + run.length > most) {
         counts.drops++;
         return false;
       }
-      socket.write(copyOf(run));
+      copy(run);
       counts.sentBytes += run.length;
       return true;
     },

@@ -19,7 +19,7 @@ const addressNumber = (text: string): number => text.split('.').reduce((sum, par
 /** Broadcast and multicast (IEEE 802.3, 3.2.3: the lowest bit of the first octet). */
 export const isGroup = (bytes: Uint8Array, at: number): boolean => (bytes[at]! & GROUP_BIT) !== 0;
 
-export const isGroupMac = (mac: MacNumber): boolean => (Math.floor(mac / 2 ** 40) & GROUP_BIT) !== 0;
+const isGroupMac = (mac: MacNumber): boolean => (Math.floor(mac / 2 ** 40) & GROUP_BIT) !== 0;
 
 /** One line of the plan: a place on the LAN, taken or free. */
 export interface DirectoryEntry {
