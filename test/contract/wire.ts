@@ -1,4 +1,4 @@
-/** What every wire owes to the switch. Run over memory, stanza and webrtc. */
+/** What every wire owes to the switch. Run over memory, stanza, webrtc and direct. */
 import { describe, expect, test } from 'vitest';
 import type { BatchHandler, Wire } from '../../src/net/wire.ts';
 import { createInbox } from '../harness/inbox.ts';

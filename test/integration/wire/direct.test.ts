@@ -1,6 +1,13 @@
 /** The direct wire: TLS over loopback, both ends in this process. */
-import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { once } from 'node:events';
+import {
+  connect as connectTcp,
+  createServer as createTcpServer,
+  type AddressInfo,
+  type Server,
+  type Socket,
+} from 'node:net';
+import { connect as connectTls, TLSSocket } from 'node:tls';
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { silentLog } from '../../../src/base/log.ts';
@@ -95,20 +102,46 @@ describe('the direct wire', () => {
   });
 
   test('opens if the peer is quicker than the answer that announces him', async () => {
+    const closed = await deadPort();
     let answer: Signal | undefined;
     await using stage = await directStage((signal, from) => {
       if (from === 'a') return [signal];
-      answer = signal;
+      answer = withCandidates(signal, closed);
       return [];
     });
     const before = holdings().handles['TCPSocketWrap'] ?? 0;
     const opening = stage.open();
-    // Two sockets: b's, and the one that a accepted.
+    // Two sockets: b's, and the one that a accepted. Then some turns for certificates and preface.
     await vi.waitFor(() => expect(holdings().handles['TCPSocketWrap']).toBe(before + 2), { timeout: 20_000 });
-    stage.signals.a.dispatch('b', answer!.channel, answer!.session, withCandidates(answer!).data);
+    for (let turn = 0; turn < 200; turn++) await setImmediate();
+    stage.signals.a.dispatch('b', answer!.channel, answer!.session, answer!.data);
     const [a, b] = await opening;
     await a[Symbol.asyncDispose]();
     expect(await b.closed).toBe('closed by the peer');
+  });
+
+  test('closes what it dialled and what led nowhere, once it is open', async () => {
+    const closed = await deadPort();
+    let mute: Server | undefined;
+    await using stage = await directStage((signal, from) => [
+      from === 'a'
+        ? withCandidates(signal, closed)
+        : withCandidates(signal, (mute!.address() as AddressInfo).port, portOf(signal)),
+    ]);
+    // It has the peer's certificate, and says no word.
+    const gone = Promise.withResolvers<void>();
+    mute = createTcpServer((socket) => {
+      const secure = new TLSSocket(socket, { isServer: true, secureContext: stage.listeners.b.context });
+      secure.on('error', () => {}).resume();
+      secure.on('close', () => gone.resolve());
+    }).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const [a, b] = await stage.open();
+    await using _ = a;
+    await using __ = b;
+    await gone.promise;
+    mute.close();
+    expect(a.send(new Uint8Array(16))).toBe(true);
   });
 
   test('says at each address what became of it', async () => {
