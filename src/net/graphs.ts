@@ -31,8 +31,13 @@ export interface Graphs {
   /** What leaves now leaves by this one. */
   readonly current: Routes;
   set(edges: readonly LiveEdge[]): void;
-  /** Does what `source` sends to `destination` come to us by `node`, now or a moment ago? */
-  isOnTheWay(node: number, source: number, destination: number): boolean;
+  /** The routes, newest first, by which what `source` sends to `destination` comes to us from `node`; undefined: by none. */
+  sentBy(node: number, source: number, destination: number): Routes | undefined;
+  /**
+   * Who comes next on the way by these routes, while its link lives; else by the current ones. A batch ends its way by the graph that
+   * it began it by: where two graphs meet, the newer one may lead straight back, and a change of costs alone must not lose anything.
+   */
+  onward(routes: Routes, destination: number): number | undefined;
   /** The routes, newest first, by which a flood of `source` comes to us from `node`; undefined: by none. */
   floodedBy(node: number, source: number): Routes | undefined;
 }
@@ -57,10 +62,15 @@ export function createGraphs(clock: Pick<Clock, 'now'>, self: number): Graphs {
       recent = [{ routes: current, until: clock.now() + RECENT_MS }, ...fresh()].slice(0, MAX_RECENT);
       current = createRoutes(edges, self);
     },
-    isOnTheWay(node, source, destination) {
-      if (current.previousHop(source, destination) === node) return true;
-      for (const { routes } of fresh()) if (routes.previousHop(source, destination) === node) return true;
-      return false;
+    sentBy(node, source, destination) {
+      if (current.previousHop(source, destination) === node) return current;
+      for (const { routes } of fresh()) if (routes.previousHop(source, destination) === node) return routes;
+      return undefined;
+    },
+    onward(routes, destination) {
+      const hop = routes.nextHop(destination);
+      const lives = routes === current || (hop !== undefined && current.neighbours.includes(hop));
+      return lives ? hop : current.nextHop(destination);
     },
     floodedBy(node, source) {
       if (current.parent(source) === node) return current;

@@ -272,9 +272,11 @@ export function createSwitch(options: SwitchOptions): Switch {
     if (!source) return drop('bad-source');
     const destination = destinationOf(batch);
     if (destination === FLOOD) return passFlood(node, number, source, batch);
-    const hop = destination === self ? self : graphs.current.nextHop(destination);
+    if (destination !== self && graphs.current.nextHop(destination) === undefined) return drop('unreachable');
+    const way = graphs.sentBy(node, number, destination) ?? (without.has('reverse-path') ? graphs.current : undefined);
+    if (!way) return drop('reverse-path');
+    const hop = destination === self ? self : graphs.onward(way, destination);
     if (hop === undefined || hop === node) return drop('unreachable');
-    if (!graphs.isOnTheWay(node, number, destination) && !without.has('reverse-path')) return drop('reverse-path');
     if (isRepeated(source, batch)) return drop('duplicate');
     if (hop === self) {
       if (admit(number, source, batch)) deliver(runOf(batch), undefined);

@@ -22,7 +22,7 @@ describe('a way that was good', () => {
     const clock = virtualClock();
     const graphs = createGraphs(clock, 4);
     graphs.set(square(1, 9));
-    const good = (node: number) => [graphs.isOnTheWay(node, 1, 4), graphs.floodedBy(node, 1) !== undefined];
+    const good = (node: number) => [graphs.sentBy(node, 1, 4) !== undefined, graphs.floodedBy(node, 1) !== undefined];
     expect([good(2), good(3)]).toEqual([[true, true], [false, false]]); // prettier-ignore
     graphs.set(square(9, 1));
     expect([good(2), good(3)]).toEqual([[true, true], [true, true]]); // prettier-ignore
@@ -36,9 +36,32 @@ describe('a way that was good', () => {
     const graphs = createGraphs(virtualClock(), 4);
     graphs.set(square(1, 9));
     for (let i = 0; i < 8; i++) graphs.set(square(9, 1));
-    expect(graphs.isOnTheWay(2, 1, 4)).toBe(true);
+    expect(graphs.sentBy(2, 1, 4)).toBeDefined();
     graphs.set(square(9, 1));
-    expect(graphs.isOnTheWay(2, 1, 4)).toBe(false);
+    expect(graphs.sentBy(2, 1, 4)).toBeUndefined();
+  });
+});
+
+describe('a batch that is under way while costs change', () => {
+  // Node 2 of the square: the way to 4 was straight on, and now leads back over 1.
+  const before: LiveEdge[] = [[1, 2, 1], [2, 4, 1], [1, 3, 9], [3, 4, 9]]; // prettier-ignore
+  const after: LiveEdge[] = [[1, 2, 1], [2, 4, 50], [1, 3, 1], [3, 4, 1]]; // prettier-ignore
+  const changed = (edges: LiveEdge[]) => {
+    const graphs = createGraphs(virtualClock(), 2);
+    graphs.set(before);
+    graphs.set(edges);
+    return graphs;
+  };
+
+  test('ends its way by the graph that it began it by', () => {
+    const graphs = changed(after);
+    expect(graphs.current.nextHop(4)).toBe(1);
+    expect(graphs.onward(graphs.sentBy(1, 1, 4)!, 4)).toBe(4);
+  });
+
+  test('goes by the new graph when the old way is gone', () => {
+    const graphs = changed(after.filter(([a, b]) => a !== 2 || b !== 4));
+    expect(graphs.onward(graphs.sentBy(1, 1, 4)!, 4)).toBe(1);
   });
 });
 

@@ -265,7 +265,7 @@ describe('hostile batches', () => {
     ],
     ['whose hops are used up', 1, { destination: 4, ttl: 1 }, hello, 'ttl'],
     ['to a node that does not exist', 1, { destination: 99 }, hello, 'unreachable'],
-    ['that would go straight back', 1, { destination: 3 }, hello, 'unreachable'],
+    ['that would go straight back', 1, { destination: 3 }, hello, 'reverse-path'],
     ['a flood from the wrong side', 4, { destination: FLOOD }, hello, 'reverse-path'],
     ['a hello, which belongs to a wire', 1, { type: PROBE }, hello, 'malformed'],
   ] as const)('%s: dropped and counted', (_, from, change, run, reason) => {
