@@ -3,7 +3,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KithError } from '../../../src/base/errors.ts';
+import { errorCode, KithError } from '../../../src/base/errors.ts';
 import { openNamedRunDirectory } from '../../../src/base/guard.ts';
 import { findProgram } from '../../../src/base/process.ts';
 
@@ -58,9 +58,21 @@ export function requireRoot(uid: number | undefined): void {
   });
 }
 
+function alreadyRunning(cause: unknown): never {
+  if (errorCode(cause) !== 'base.directory-taken') throw cause;
+  throw new KithError({
+    code: 'bench.running',
+    message: 'another bench is running: its networks have the names that ours would have',
+    hint: 'wait for its end',
+    retry: 'later',
+    cause,
+  });
+}
+
+/** One at a time on a machine: networks and devices have fixed names. */
 export async function openSite(signal: AbortSignal): Promise<Site> {
-  // One bench at a time: it throws when another one lives. What a killed one has left goes here, and below.
-  const run = await openNamedRunDirectory(join(tmpdir(), `${PREFIX}run`));
+  // What a killed run has left goes here, and below.
+  const run = await openNamedRunDirectory(join(tmpdir(), `${PREFIX}run`)).catch(alreadyRunning);
   removeNamespaces();
   const running = new Set<Running>();
   const start: Site['start'] = (side, argv, options = {}) => {
@@ -210,7 +222,8 @@ export function family(pid: number): number[] {
 }
 
 const LOOK_AGAIN_MS = 10;
-const PATIENCE_MS = 20_000;
+/** An OpenVPN handshake takes two seconds on an idle machine. */
+const PATIENCE_MS = 40_000;
 
 /** Waits until a program has come so far; throws with what it said when it ends or hangs instead. */
 export async function until(come: () => boolean | Promise<boolean>, program: Running): Promise<void> {
