@@ -31,6 +31,8 @@ interface ConfigFile {
   readonly wirePort?: number;
   /** Where that router is reached: `203.0.113.5:4000`. */
   readonly announce?: readonly string[];
+  /** Ask the router to pass the port on by itself (PCP, NAT-PMP). Default: no. */
+  readonly mapPort?: boolean;
   /** `stun:host:port`, `turn:user:password@host:port`. */
   readonly iceServers?: readonly string[];
 }
@@ -72,6 +74,7 @@ const parseFile = parser<ConfigFile>(
     wireAddress: text,
     wirePort: { type: 'integer', minimum: 1, maximum: 65_535 },
     announce: { type: 'array', maxItems: 4, items: text },
+    mapPort: { type: 'boolean' },
     iceServers: { type: 'array', maxItems: 16, items: text },
   }),
 );

@@ -31,6 +31,7 @@ export async function launchPeer(
     wireAddress: config.wireAddress,
     wirePort: config.wirePort,
     announce: config.announce ?? [],
+    mapPort: config.mapPort ?? false,
     iceServers: config.iceServers ?? [],
     paths: context.paths,
     log: context.log,

@@ -40,7 +40,7 @@ export function createImageExchange(deps: ImageExchangeDeps): ImageExchange {
   const stop = new AbortController();
 
   const fetchFrom = async (ref: ImageRef, plan: Plan, signal: AbortSignal): Promise<StoredImage> => {
-    if (!plan.wires.includes('webrtc')) {
+    if (plan.wires.every((rung) => rung === 'stanza')) {
       throw new KithError({
         code: 'image.no-way',
         message: `image ${ref.name} (${Math.ceil(ref.bytes / 2 ** 20)} MiB) is not on this machine and the job allows no wire that could carry it`,

@@ -35,7 +35,7 @@ export interface Sweep {
 }
 
 export async function sweep(lan: Lan, options: ExecOptions = {}): Promise<Sweep> {
-  const pace = lan.wires.includes('webrtc') ? FAST : SLOW;
+  const pace = lan.wires.every((rung) => rung === 'stanza') ? SLOW : FAST;
   const result = await lan.master.exec(['nmap', '-n', '-sn', ...pace, lan.subnet], { timeoutSeconds: 300, ...options });
   if (result.exitCode !== 0) {
     throw new KithError({

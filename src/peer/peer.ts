@@ -71,6 +71,8 @@ export interface PeerOptions {
   readonly wirePort: number | undefined;
   /** Where else peers reach us, through a router that passes a port on: `203.0.113.5:4000`. */
   readonly announce: readonly string[];
+  /** Ask the router to pass that port on (PCP, NAT-PMP). */
+  readonly mapPort: boolean;
   /** Empty: those that the XMPP server names (XEP-0215), if it does. */
   readonly iceServers: readonly string[];
   readonly paths: Paths;
@@ -164,6 +166,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
       ...bound,
       ...(options.wirePort === undefined ? {} : { port: options.wirePort }),
       announce: options.announce,
+      mapPort: options.mapPort,
       log,
       signal,
     }),

@@ -31,6 +31,7 @@ export async function openEvilPeer(
     wireAddress: '127.0.0.1',
     wirePort: undefined,
     announce: [],
+    mapPort: false,
     iceServers: [],
     paths: {
       config: join(home, 'config'),
