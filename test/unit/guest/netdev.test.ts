@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { silentLog } from '../../../src/base/log.ts';
 import { openNetdev, type Netdev } from '../../../src/guest/netdev.ts';
+import { frames } from '../../../src/net/batch.ts';
+import { portContract } from '../../contract/port.ts';
 
 const framed = (length: number, fill: number): Buffer => {
   const frame = Buffer.alloc(4 + length, fill);
@@ -147,4 +149,35 @@ describe('the cable to a guest', () => {
     expect(await netdev.closed).toBe('the guest is gone');
     expect(netdev.send(framed(60, 1))).toBe(false);
   });
+});
+
+portContract('the cable to a guest', async (onRun) => {
+  const home = await mkdtemp(join(tmpdir(), 'kith-net-'));
+  await using server = createServer();
+  const accepted = once(server, 'connection') as Promise<[Socket]>;
+  server.listen(join(home, 'n'));
+  const far = connect(join(home, 'n'));
+  far.on('error', () => {});
+  const [socket] = await accepted;
+  server.close();
+  const port = openNetdev({ name: 'g', socket, mtu: 1500, log: silentLog, onRun });
+  let got = Buffer.alloc(0);
+  far.on('data', (chunk: Buffer) => (got = Buffer.concat([got, chunk])));
+  const received = async (count: number): Promise<readonly Uint8Array[]> => {
+    const whole = [...frames(got)];
+    if (whole.length >= count) return whole;
+    await once(far, 'data');
+    return received(count);
+  };
+  return {
+    port,
+    received,
+    guestSends: (bytes) => void far.write(bytes.slice()),
+    guestLeaves: () => far.destroy(),
+    async [Symbol.asyncDispose]() {
+      await port[Symbol.asyncDispose]();
+      far.destroy();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
 });
