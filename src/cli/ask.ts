@@ -1,7 +1,7 @@
 /** The owner's word, asked on the terminal: one question at a time. Whoever answers elsewhere (kith allow) ends the question here. */
 import { createInterface } from 'node:readline/promises';
 import { isAbort } from '../base/errors.ts';
-import type { PeerOptions } from '../peer/peer.ts';
+import type { PeerOptions } from '../peer/options.ts';
 import { printable } from './output.ts';
 import { requestLines } from './request-text.ts';
 

@@ -2,7 +2,8 @@
 import { accessByInvitation, accessByMembership, readVouch, type Access } from '../home/account.ts';
 import { errorCode, KithError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
-import { openPeer, type Peer, type PeerOptions } from '../peer/peer.ts';
+import type { PeerOptions } from '../peer/options.ts';
+import { openPeer, type Peer } from '../peer/peer.ts';
 import type { CommandContext } from './command.ts';
 import { askHuman } from './ask.ts';
 import { loadConfig, PROFILES, serverOf, type Config } from './config.ts';

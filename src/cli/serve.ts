@@ -1,5 +1,5 @@
 /** `kith peer` and `kith worker`: in the room until told to leave. */
-import type { PeerOptions } from '../peer/peer.ts';
+import type { PeerOptions } from '../peer/options.ts';
 import type { CommandContext } from './command.ts';
 import { launchPeer } from './launch.ts';
 import { untilAborted } from './wait.ts';

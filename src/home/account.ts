@@ -6,7 +6,7 @@ import { KithError } from '../base/errors.ts';
 import { isName, shortId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { Paths } from '../base/paths.ts';
-import type { PeerOptions } from '../peer/peer.ts';
+import type { PeerOptions } from '../peer/options.ts';
 import type { TrustOptions } from '../peer/trust.ts';
 import { isMember, openRooms, type Rooms, type SavedRoom } from './rooms.ts';
 import { decodeInvitation, type Invitation } from '../trust/invitation.ts';

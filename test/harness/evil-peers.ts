@@ -1,7 +1,8 @@
 /** Whole peers behind the malicious server: real rooms, worker, policy and data channels; only their images and guests are made up. */
 import { join } from 'node:path';
 import { silentLog } from '../../src/base/log.ts';
-import { openPeer, type Peer, type PeerOptions } from '../../src/peer/peer.ts';
+import type { PeerOptions } from '../../src/peer/options.ts';
+import { openPeer, type Peer } from '../../src/peer/peer.ts';
 import type { Plan } from '../../src/protocol/plan.ts';
 import { openHome } from './evil-friends.ts';
 import type { EvilWorld } from './evil-world.ts';

@@ -1,6 +1,7 @@
 /** A whole peer in a process of its own, so that its memory is its own: `evil-victim-process.ts <options as JSON>`. */
 import { silentLog } from '../../src/base/log.ts';
-import { openPeer, type PeerOptions } from '../../src/peer/peer.ts';
+import type { PeerOptions } from '../../src/peer/options.ts';
+import { openPeer } from '../../src/peer/peer.ts';
 
 const options = JSON.parse(process.argv[2] ?? '') as PeerOptions;
 const stop = new AbortController();
