@@ -189,7 +189,7 @@ function impersonate(couple: Couple, as: Known, to: Known, offers: boolean, sign
   };
   const pipe: SignalPipe = {
     async send(data) {
-      const signed = await sealed('signal', { kind: 'signal', channel: `link:${job}:2-3`, session, data });
+      const signed = await sealed('signal', { kind: 'signal', channel: `link:${job}:2-3:webrtc`, session, data });
       const reply = await evil.ask(to.jid, question(as.jid, to.jid, signed));
       if (reply.attrs['type'] === 'error') done.resolve(`refused: ${reasonOf(reply)}`);
     },
@@ -213,6 +213,7 @@ function impersonate(couple: Couple, as: Known, to: Known, offers: boolean, sign
     if (client !== to.jid || direction !== 'toServer' || stanza.attrs['to'] !== as.jid) return undefined;
     if (stanza.attrs['type'] !== 'set' || purposeOf(signed) !== 'signal') return undefined;
     const heard = readSignal(signed);
+    if (heard && !heard.channel.endsWith(':webrtc')) return 'drop';
     if (!heard) {
       if (!offers) done.resolve('refused: it reads noise');
       return 'drop';
@@ -493,7 +494,7 @@ const rows: readonly Attack<EvilWorld>[] = [
         client === ben.jid && stanza.attrs['to'] === cleo.jid && stanza.attrs['type'] === 'set' ? 'drop' : undefined,
       );
       await start();
-      const message = { kind: 'signal', channel: `link:${job}:2-3`, session: newId(), data: offer };
+      const message = { kind: 'signal', channel: `link:${job}:2-3:webrtc`, session: newId(), data: offer };
       const signed = await forge(strangeDevice(), ben, cleo, 'signal', asciiJson(message));
       const reply = await evil.ask(cleo.jid, question(ben.jid, cleo.jid, signed));
       stop();
