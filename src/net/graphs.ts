@@ -38,8 +38,11 @@ export interface Graphs {
    * it began it by: where two graphs meet, the newer one may lead straight back, and a change of costs alone must not lose anything.
    */
   onward(routes: Routes, destination: number): number | undefined;
-  /** The routes, newest first, by which a flood of `source` comes to us from `node`; undefined: by none. */
-  floodedBy(node: number, source: number): Routes | undefined;
+  /**
+   * To whom a flood of `source` goes on that comes from `node`, by all graphs that bring it from there; undefined: none does. It does
+   * not say which one it left by, and where trees differ the newer one can end here while others still wait by the older one.
+   */
+  floodedBy(node: number, source: number): readonly number[] | undefined;
 }
 
 export function createGraphs(clock: Pick<Clock, 'now'>, self: number): Graphs {
@@ -73,9 +76,15 @@ export function createGraphs(clock: Pick<Clock, 'now'>, self: number): Graphs {
       return lives ? hop : current.nextHop(destination);
     },
     floodedBy(node, source) {
-      if (current.parent(source) === node) return current;
-      for (const { routes } of fresh()) if (routes.parent(source) === node) return routes;
-      return undefined;
+      let all = current.parent(source) === node ? current.children(source) : undefined;
+      for (const { routes } of fresh()) {
+        if (routes.parent(source) !== node) continue;
+        const more = routes
+          .children(source)
+          .filter((child) => !all?.includes(child) && current.neighbours.includes(child));
+        all = all ? [...all, ...more] : more;
+      }
+      return all;
     },
   };
 }

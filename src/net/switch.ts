@@ -109,6 +109,7 @@ const MAX_TTL = 255;
 const PRESENT_MS = 30_000;
 
 const NOWHERE = -1;
+const NOBODY: readonly number[] = [];
 
 export interface SwitchOptions {
   readonly node: number;
@@ -292,11 +293,11 @@ export function createSwitch(options: SwitchOptions): Switch {
     !source.window.accept(lifeOf(batch), sequenceOf(batch)) && !without.has('duplicate');
 
   function passFlood(node: number, number: number, source: Source, batch: Batch): void {
-    const routes = graphs.floodedBy(node, number) ?? (without.has('reverse-path') ? graphs.current : undefined);
-    if (!routes) return drop('reverse-path');
+    const old = graphs.floodedBy(node, number) ?? (without.has('reverse-path') ? NOBODY : undefined);
+    if (!old) return drop('reverse-path');
     if (isRepeated(source, batch)) return drop('duplicate');
     if (!admit(number, source, batch)) return;
-    passOn(node, number, routes.children(number), batch);
+    passOn(node, number, old, batch);
     deliver(runOf(batch), undefined);
   }
 

@@ -58,7 +58,7 @@ export function add(totals: Totals, result: ScenarioResult): void {
 }
 
 /** Milliseconds by nearest rank; 0 of nothing. */
-export function percentiles(samples: readonly number[]) {
+function percentiles(samples: readonly number[]) {
   const sorted = samples.toSorted((a, b) => a - b);
   const at = (share: number) => Math.round((sorted[Math.ceil(sorted.length * share) - 1] ?? 0) * 10) / 10;
   return { count: sorted.length, p50: at(0.5), p99: at(0.99), max: at(1) };
