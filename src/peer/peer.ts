@@ -29,15 +29,7 @@ import { peerApi } from './api.ts';
 import { createBoot } from './boot.ts';
 import { createPartners } from './partners.ts';
 import { answer } from './answer.ts';
-import {
-  introductionsOf,
-  openTrust,
-  tryCertificate,
-  welcome,
-  whoIs,
-  type PeerTrust,
-  type TrustOptions,
-} from './trust.ts';
+import { introductionsOf, openTrust, tryCertificate, welcome, whoIs, type PeerTrust } from './trust.ts';
 import { createWires, notaryOf } from './wires.ts';
 import { SOFTWARE } from '../version.ts';
 

@@ -265,4 +265,5 @@ test('who takes over a place is heard at once, whatever was said there before', 
   );
   await reaches(lan, 1, 3, 'after');
   await reaches(lan, 3, 1, 'and back');
+  expect(lan.at(1).heard()).toContain('and back');
 });
