@@ -316,7 +316,9 @@ describe('too little to run on', () => {
     const [one, two] = await Promise.all([world.worker('one'), world.worker('two')]);
     const ended = await world.run(['run', join(JOBS, 'mesh.ts'), ...world.as('boss'), '--dry-run', '--min', '2']);
     expect(ended.code).toBe(0);
-    expect(ended.stdout).toMatch(/^mesh: mesh on 10\.77\.0\.0\/24, mtu 1500, wires direct then webrtc then stanza\nmaster /);
+    expect(ended.stdout).toMatch(
+      /^mesh: mesh on 10\.77\.0\.0\/24, mtu 1500, wires direct then webrtc then stanza\nmaster /,
+    );
     expect(ended.stdout).toMatch(/^worker-2 +worker +02:\S+ +10\.77\.0\.3 +112 MiB +micro@[0-9a-f]{12} +(one|two)/m);
     // The drawing is below the table, and names every guest once more.
     const drawing = ended.stdout.split('\n\n')[1] ?? '';

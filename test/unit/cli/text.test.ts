@@ -120,7 +120,9 @@ bob          -          no     refused  -     -        -      -                 
 
 test('kith ps --links shows what links do, why they are not better, and what switches drop', () => {
   const [link] = status.links;
-  const reasons = { direct: 'no address of the peer could be reached: 192.0.2.1:4000 timed out (3 s ago); next try in 12 s' };
+  const reasons = {
+    direct: 'no address of the peer could be reached: 192.0.2.1:4000 timed out (3 s ago); next try in 12 s',
+  };
   const guests = [guestStatus('master', { drops: { storm: 4, 'wire-full': 12 } }), guestStatus('worker-1')];
   expect(`\n${linksText({ ...status, guests, links: [{ ...link!, reasons }] })}`).toBe(`
 from    to        wire    for    rtt ms  loss  out/s    in/s  drops  why not better
@@ -129,7 +131,9 @@ master  worker-1  webrtc  1 min  1.3     5 %   1.0 KiB  0 B   3      direct: ${r
 guest   its switch dropped
 master  storm 4, wire-full 12
 `);
-  expect(statusText({ ...status, links: [{ ...link!, reasons }] })).toContain('direct: no address of the peer could be reached: 192.0.2.1:…');
+  expect(statusText({ ...status, links: [{ ...link!, reasons }] })).toContain(
+    'direct: no address of the peer could be reached: 192.0.2.1:…',
+  );
   expect(linksText({ ...status, links: [] })).toBe('no links\n');
 });
 
