@@ -141,7 +141,10 @@ export function serverOf(jid: string, server: Config['server']) {
     port: server?.port ?? 5223, // direct TLS (XEP-0368)
     domain,
     ...(server?.fingerprint ? { fingerprint: server.fingerprint } : {}),
-    bytesPerSecond: server?.bytesPerSecond ?? 2000, // polite on a server that is not ours (measured: facts on stock limits)
+    // Polite on a server whose limit nobody has told us; its receipts show whether it bears more (src/xmpp/pace.ts).
+    ...(server?.bytesPerSecond === undefined
+      ? { bytesPerSecond: 2000, maxBytesPerSecond: 16_000 }
+      : { bytesPerSecond: server.bytesPerSecond }),
   };
 }
 

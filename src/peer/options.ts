@@ -17,6 +17,8 @@ export interface PeerOptions {
     readonly domain: string;
     readonly fingerprint?: string;
     readonly bytesPerSecond: number;
+    /** Where that is a guess: as fast as its receipts allow, up to this. */
+    readonly maxBytesPerSecond?: number;
   };
   readonly account: { readonly username: string; readonly password: string };
   readonly room: string;

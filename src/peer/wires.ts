@@ -27,6 +27,9 @@ export interface WireParts {
   readonly log: Log;
 }
 
+/** Peers whose paths are remembered; who is forgotten costs one more attempt. A LAN has at most 200 guests. */
+const MAX_PATHS = 256;
+
 export function createWires(parts: WireParts): (request: WireRequest) => Promise<Wire> {
   const { router, frames, listener, bindAddress, log } = parts;
   /** What the paths to peers bear, over the life of this process. */
@@ -47,6 +50,7 @@ export function createWires(parts: WireParts): (request: WireRequest) => Promise
       const { peer, channel, offer, onBatch, signal } = request;
       const path = paths.get(peer) ?? { narrow: false };
       paths.set(peer, path);
+      if (paths.size > MAX_PATHS) paths.delete(paths.keys().next().value ?? '');
       const common = { offer, path, log, ...(bindAddress ? { bindAddress } : {}) };
       return openBundle({
         offer,

@@ -41,8 +41,8 @@ async function alone(): Promise<void> {
   }
   // A timer that is left would keep the process alive for a while.
   const left = process.getActiveResourcesInfo().filter((name) => name === 'Timeout');
-  // After a blob as kith itself ends: on an overloaded machine one process in a hundred stays, with all promises kept, no active resource and
-  // nothing that a garbage collection frees. The library loses a native "closed" at times, and the thread-safe function behind it holds the loop.
+  // After a blob as kith itself ends: on an overloaded machine some of hundreds of processes stayed, with all promises kept, no active resource
+  // and nothing that a garbage collection frees. Perhaps the library loses a native "closed", whose thread-safe function then holds the loop.
   process.stdout.write(`${[mode, 'done', ...left].join(' ')}\n`, () => {
     if (mode === 'blob') process.exit();
   });
