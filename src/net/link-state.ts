@@ -79,7 +79,7 @@ const MAX_AGE_MS = 900_000;
  */
 const SUMMARY_MS = 10_000;
 
-/** After a message that a neighbour's wire refused. */
+/** After a message that a neighbour's wire refused, and wherever we know that we lack something. */
 const RETRY_MS = 1000;
 
 /** Restarted nodes begin anywhere: two lives whose notes have the same number would look the same. Far from the end of u32. */
@@ -207,7 +207,7 @@ export function createLinkState(options: LinkStateOptions): LinkState {
       if (newer && budgets.answer(from)) for (const message of encodeNotes([newer])) deliver(from, message);
       return;
     }
-    if (!budgets.verify(from)) return;
+    if (!budgets.verify(from)) return compareLater(from);
     const body = decodeNote(note);
     if (!body || !options.verify(origin, toSign(bodyOf(note)), signatureOf(note))) return budgets.refused(from);
     if (origin === self) {
@@ -248,7 +248,16 @@ export function createLinkState(options: LinkStateOptions): LinkState {
     const lacking = theirs.some(
       ([origin, number]) => database.nodes.has(origin) && (database.get(origin)?.sequence ?? -1) < number,
     );
-    if (answer && lacking) deliver(from, encodeDigest(digest(), false));
+    if (!lacking) return;
+    if (answer) deliver(from, encodeDigest(digest(), false));
+    // It comes by itself when both ends saw the link come up; not when only the other one had lost it.
+    else compareLater(from);
+  }
+
+  function compareLater(node: number): void {
+    later(`compare ${node}`, RETRY_MS, () => {
+      if (links.has(node)) deliver(node, encodeSummary(...database.hash));
+    });
   }
 
   // ---- now and then

@@ -109,6 +109,19 @@ describe('links that come up', () => {
     expect(net.at(1).edges.find(([a]) => a === 3)).toEqual([3, 4, 100, 65_536]);
   });
 
+  test('are learned of by a node that never knew its own link to be down', () => {
+    const net = createNet(LINE);
+    net.link(1, 2);
+    net.clock.advance(200);
+    net.at(2).setLink(1, undefined);
+    net.clock.advance(200);
+    net.link(2, 3);
+    net.clock.advance(200);
+    net.at(2).setLink(1, GOOD);
+    net.clock.advance(1500);
+    expect(net.sees(1)).toBe('1-2 2-3');
+  });
+
   test('count only when both ends say so', () => {
     const net = createNet(LINE);
     net.link(1, 2);
