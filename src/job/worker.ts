@@ -212,6 +212,9 @@ export function openWorker(deps: WorkerDeps): Worker {
       });
     };
     if (plan.job.id !== terms.job || plan.job.initiator !== from) refuse('another job');
+    // Names of wires and what notes are signed for are made of it: two LANs with one name would hear each other.
+    if (hostings().some(({ plan: { job } }) => job.id === plan.job.id && job.initiator !== from))
+      refuse("somebody else's job");
     if (guest.memoryMiB > terms.memoryMiB || guest.cpus > terms.cpus) refuse('more memory or cpus');
     if (guest.image.hash !== terms.imageHash) refuse('another image');
     const entry = entries.get(request.lease);

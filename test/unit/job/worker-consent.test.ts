@@ -114,6 +114,15 @@ function guestOf(name: string, calls: string[]): RunningGuest {
   } as unknown as RunningGuest;
 }
 
+test('a job with the id of another one here gets no guest: their links would have the same names', async () => {
+  await using host = openHost();
+  const anna = await host.request('anna@x/1');
+  await host.start('anna@x/1', anna.lease);
+  const mallory = await host.request('mallory@x/1');
+  await expect(host.start('mallory@x/1', mallory.lease)).rejects.toMatchObject({ code: 'job.beyond-lease' });
+  expect(host.worker.hostings).toHaveLength(1);
+});
+
 describe('a policy that changes', () => {
   test('ends the leases that it would not grant any more, and tells their holders why', async () => {
     await using host = openHost();
