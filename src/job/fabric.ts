@@ -29,6 +29,9 @@ const RUNGS = 3;
 /** Links that change together are told of together: a report goes through the chat server. */
 const NEWS_MS = 500;
 
+/** What is no longer heard behind our port is no longer told of: a device that moves is refused elsewhere while we say that it is here. */
+const FORGET_MS = 60_000;
+
 export interface FabricDeps {
   readonly openWire: (request: WireRequest) => Promise<Wire>;
   readonly notary: Notary;
@@ -60,6 +63,8 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
   const { clock, log } = deps;
   const links = new Map<number, Link>();
   const ending = new Set<Promise<void>>();
+  /** Peers that were cut off. */
+  const severed = new Set<string>();
   let plan = first;
   let planned: readonly Edge[] = [];
   let cancelNews: (() => void) | undefined;
@@ -92,6 +97,7 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
 
   let present = false;
   const tell = () => state.setGuest({ present, macs: sw.learned() });
+  const stopForgetting = clock.every(FORGET_MS, tell);
 
   /** Where a place is a segment, its notes say what is behind it. */
   const learn = () => {
@@ -131,9 +137,11 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
     state.setPlan(planned.filter(([a, b]) => !taken(a) && !taken(b)));
     const wanted = new Set(neighboursIn(planned, self));
     for (const [node, { peer }] of links) if (!wanted.has(node) || peers.get(node) !== peer) close(node);
+    const named = new Set(peers.values());
+    for (const peer of severed) if (!named.has(peer)) severed.delete(peer);
     for (const node of wanted) {
       const peer = peers.get(node);
-      if (peer !== undefined && !links.has(node)) links.set(node, open(node, peer));
+      if (peer !== undefined && !severed.has(peer) && !links.has(node)) links.set(node, open(node, peer));
     }
     state.setPlan(planned);
     route();
@@ -211,12 +219,14 @@ export function openFabric(first: Plan, self: number, deps: FabricDeps): Fabric 
     setLink: (node, settings) => linkTo(node).set(settings),
     tapOf: (node) => (node === undefined ? guestTap : linkTo(node).tap),
     cut(who) {
-      for (const [node, { peer }] of links) if (who(peer)) close(node);
+      for (const { peer } of plan.guests) if (who(peer)) severed.add(peer);
+      for (const [node, { peer }] of links) if (severed.has(peer)) close(node);
     },
     [Symbol.asyncDispose]() {
       disposed ??= (async () => {
         for (const node of links.keys()) close(node);
         cancelNews?.();
+        stopForgetting();
         state[Symbol.dispose]();
         await Promise.allSettled(ending);
       })();

@@ -13,7 +13,8 @@ export interface Learner {
   heard(mac: MacNumber, mine: Place, directory: Directory): void;
   /** Forgets what is old or belongs to others by a new plan, and tells the directory. */
   sync(mine: Place | undefined, directory: Directory): void;
-  macs(): readonly MacNumber[];
+  /** What is left after that. */
+  macs(mine: Place | undefined, directory: Directory): readonly MacNumber[];
 }
 
 export function createLearner(clock: Pick<Clock, 'now'>, onChange: () => void = () => {}): Learner {
@@ -23,6 +24,15 @@ export function createLearner(clock: Pick<Clock, 'now'>, onChange: () => void = 
 
   function forgetOld(now: number): void {
     for (const [mac, at] of heardAt) if (now - at > AGE_MS) heardAt.delete(mac);
+  }
+
+  function sync(mine: Place | undefined, directory: Directory): void {
+    if (heardAt.size === 0 || !mine) return;
+    forgetOld(clock.now());
+    for (const mac of heardAt.keys()) {
+      if (!mine.segment || (directory.nodeOf(mac) ?? mine.node) !== mine.node) heardAt.delete(mac);
+    }
+    directory.setLearned(mine.node, [...heardAt.keys()]);
   }
 
   return {
@@ -42,16 +52,9 @@ export function createLearner(clock: Pick<Clock, 'now'>, onChange: () => void = 
       directory.setLearned(mine.node, [...heardAt.keys()]);
       onChange();
     },
-    sync(mine, directory) {
-      if (heardAt.size === 0 || !mine) return;
-      forgetOld(clock.now());
-      for (const mac of heardAt.keys()) {
-        if (!mine.segment || (directory.nodeOf(mac) ?? mine.node) !== mine.node) heardAt.delete(mac);
-      }
-      directory.setLearned(mine.node, [...heardAt.keys()]);
-    },
-    macs() {
-      forgetOld(clock.now());
+    sync,
+    macs(mine, directory) {
+      sync(mine, directory);
       return [...heardAt.keys()];
     },
   };

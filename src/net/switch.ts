@@ -379,7 +379,7 @@ export function createSwitch(options: SwitchOptions): Switch {
       if (!wire || payload.length > MAX_NOTE_BYTES) return false;
       return wire.send(encodeBatch({ ...head, type: NOTE, ttl: 1, destination: node }, payload));
     },
-    learned: () => learner.macs(),
+    learned: () => learner.macs(mine, directory),
     setLearned(node, macs) {
       if (node !== self) directory.setLearned(node, macs);
       learner.sync(mine, directory);

@@ -237,6 +237,11 @@ describe('another plan', () => {
     await lan.until(linked(lan, [[1, 2]], 'direct'));
     lan.at(1).fabric.cut((peer) => peer.startsWith('node-2'));
     expect(lan.at(1).fabric.links()).toEqual([]);
+    lan.at(1).fabric.apply(planOf('mesh', [1, 2], 2));
+    expect(lan.at(1).fabric.links()).toEqual([]);
+    lan.at(1).fabric.apply(planOf('mesh', [1], 3));
+    lan.at(1).fabric.apply(planOf('mesh', [1, 2], 4));
+    expect(lan.at(1).fabric.links()).toMatchObject([{ to: 2 }]);
   });
 });
 

@@ -29,3 +29,22 @@ test('frames for a device behind a segment go straight to it', async () => {
   await lan.pass(100);
   expect(lan.at(3).heard()).not.toContain('no segment here');
 });
+
+test('a device that moves to another segment is heard there once the first has forgotten it', async () => {
+  const plan = planOf('star', [1, 2, 3]);
+  const slots = plan.lan.slots.map((slot) => ({ ...slot, segment: slot.node !== 1 }));
+  await using lan = openFabrics(parsePlan({ ...plan, lan: { ...plan.lan, slots } }));
+  const say = (node: number, text: string) =>
+    lan.at(node).fabric.fromPort(runOfFrames(frame({ from: DEVICE, to: BROADCAST, text })));
+  await lan.until(() => {
+    say(3, 'here');
+    return lan.at(2).heard().includes('here');
+  });
+  await lan.pass(1000);
+  say(2, 'too soon');
+  await lan.pass(400_000);
+  say(2, 'there');
+  await lan.pass(1000);
+  expect(lan.at(1).heard()).not.toContain('too soon');
+  expect(lan.at(1).heard()).toContain('there');
+});
