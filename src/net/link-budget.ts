@@ -13,6 +13,13 @@ const REFUSED_COST = 8;
 const ANSWERS_PER_SECOND = 2;
 const ANSWER_BURST = 16;
 
+/**
+ * News of one origin, whoever brings it: an honest one tells three changes at once and then one a second (link-state.ts), and slow
+ * wires bunch them. All nodes pass each on to all others, so more would be one liar's flood over every link (OSPF: MinLSArrival).
+ */
+const NEWS_PER_SECOND = 2;
+const NEWS_BURST = 16;
+
 interface Budget {
   verify: number;
   answer: number;
@@ -24,12 +31,15 @@ export interface NeighbourBudgets {
   verify(node: number): boolean;
   refused(node: number): void;
   answer(node: number): boolean;
+  /** A newer note that this origin has signed. False: too soon; it will be asked for later. */
+  news(origin: number): boolean;
   keep(wanted: (node: number) => boolean): void;
 }
 
 /** `nodes`: how many the plan has. */
 export function createNeighbourBudgets(clock: Pick<Clock, 'now'>, nodes: () => number): NeighbourBudgets {
   const all = new Map<number, Budget>();
+  const told = new Map<number, { tokens: number; at: number }>();
 
   function of(node: number): Budget {
     const now = clock.now();
@@ -58,6 +68,13 @@ export function createNeighbourBudgets(clock: Pick<Clock, 'now'>, nodes: () => n
       if (budget.answer < 1) return false;
       budget.answer--;
       return true;
+    },
+    news(origin) {
+      const now = clock.now();
+      const { tokens, at } = told.get(origin) ?? { tokens: NEWS_BURST, at: now };
+      const left = Math.min(NEWS_BURST, tokens + ((now - at) / 1000) * NEWS_PER_SECOND);
+      told.set(origin, { tokens: left < 1 ? left : left - 1, at: now });
+      return left >= 1;
     },
     keep(wanted) {
       for (const node of all.keys()) if (!wanted(node)) all.delete(node);

@@ -370,6 +370,20 @@ describe('a neighbour that lies', () => {
     expect(net.at(2).edges.find(([a]) => a === 1)?.[2]).toBe(777);
   });
 
+  test('with news of itself all the time is not passed on all the time', () => {
+    const net = createNet(LINE);
+    for (const [a, b] of LINE) net.link(a, b);
+    net.clock.advance(200);
+    const before = net.sent.length;
+    for (let i = 1; i <= 100; i++) {
+      const news = note({ origin: 3, sequence: 2 ** 21 + i, neighbours: [to(2), to(4)] });
+      net.at(2).receive(3, message(news));
+      net.clock.advance(10);
+    }
+    const passed = net.sent.slice(before).filter(({ from, to }) => from === 2 && to === 1);
+    expect(passed.length).toBeLessThan(25);
+  });
+
   test('gets few answers, however often it asks', () => {
     const net = attacked();
     net.sent.length = 0;
