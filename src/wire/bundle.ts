@@ -116,7 +116,8 @@ export async function openBundle(options: BundleOptions): Promise<Wire> {
   function told(batch: Batch): void {
     const number = batch[1];
     if (batch.length !== GROW_BYTES || batch[0] !== GROW || !number || number > MAX_NUMBER) return;
-    if (isOdd(number) === offer) return;
+    // Before there is a first one nothing can be full, and nobody would close what is opened now.
+    if (isOdd(number) === offer || members.length === 0) return;
     // Ours of this number, if there is one, is dead at the other end.
     const old = members.find((each) => each.number === number);
     if (old) remove(old);

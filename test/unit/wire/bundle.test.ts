@@ -246,6 +246,27 @@ describe('a bundle', () => {
     await rest(2);
     expect(asked).toEqual([0, 0, 2]);
   });
+
+  test('opens nothing for a peer that asks before the first connection is there', async () => {
+    const asked: number[] = [];
+    const stop = new AbortController();
+    const opening = openBundle({
+      offer: true,
+      open: async (number, _signal, onBatch) => {
+        asked.push(number);
+        onBatch(Uint8Array.of(0x47, 2));
+        await Promise.resolve();
+        throw new Error('no path');
+      },
+      onBatch: () => {},
+      clock: virtualClock(),
+      log: silentLog,
+      signal: stop.signal,
+      hasSpareCpu: () => false,
+    });
+    await expect(opening).rejects.toThrow('no path');
+    expect(asked).toEqual([0]);
+  });
 });
 
 wireContract('bundle', async (onBatch) => {
