@@ -82,7 +82,10 @@ export function createLaneDoor(options: LaneOptions): LaneDoor {
     }
     send(PROBE_REPLY, head.sequence);
     hello.asked();
-    if (head.epoch !== LEFT) return options.onUse();
+    if (head.epoch !== LEFT) {
+      peerLeft = false; // a stanza wire outlives the other end's leaving: it has come back
+      return options.onUse();
+    }
     if (peerLeft) return;
     peerLeft = true;
     options.onPeerLeft();

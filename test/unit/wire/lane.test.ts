@@ -94,3 +94,12 @@ test('that the other end has left is said once, however often it comes', () => {
   for (const epoch of [0, 1, 1]) hello({ epoch });
   expect(left).toEqual(['left']);
 });
+
+test('who left and asks again as if it had not has come back', () => {
+  const { door, wire, hello } = lane();
+  const open = door.opened(wire);
+  hello({ epoch: 1 });
+  expect(open.peerLeft).toBe(true);
+  hello({ epoch: 0 });
+  expect(open.peerLeft).toBe(false);
+});
