@@ -216,7 +216,7 @@ export function createLinkState(options: LinkStateOptions): LinkState {
       told = undefined;
       return tellSoon(0);
     }
-    if (!budgets.news(origin)) return;
+    if (!budgets.news(origin)) return compareLater(from);
     const copy = note.slice();
     database.put(body, copy, clock.now());
     passing.push({ note: copy, from });
