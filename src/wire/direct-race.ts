@@ -1,6 +1,6 @@
 /** All connections of one direct attempt, dialled and accepted: the first that proves itself wins, the others are closed. */
 import type { TLSSocket } from 'node:tls';
-import type { Endpoint } from './addresses.ts';
+import { MAX_ENDPOINTS, type Endpoint } from './addresses.ts';
 import { dialAll, type Dialling } from './direct-dial.ts';
 import type { Attempt, DirectListener } from './direct-listener.ts';
 import { isPreface, PREFACE_BYTES, type Prefaces } from './direct-signal.ts';
@@ -11,6 +11,8 @@ import { readExactly } from './read-exactly.ts';
  * succeed at once; then the offering end says GO on one of them, and the other end takes that one.
  */
 const GO = 1;
+/** Each address that one of us names is dialled once. Who knows the preface and dials again and again gains nothing by it. */
+const MAX_RUNNERS = 2 * MAX_ENDPOINTS;
 
 export interface Race extends Disposable {
   /** The connection that both ends have chosen. Pending for as long as there is none. */
@@ -37,7 +39,7 @@ export function startRace(options: {
   let over = false;
 
   function enter(socket: TLSSocket): void {
-    if (over) return void socket.destroy();
+    if (over || runners.size >= MAX_RUNNERS) return void socket.destroy();
     runners.add(socket);
     socket.on('error', () => {}); // told by 'close'
     socket.on('close', () => runners.delete(socket));

@@ -127,11 +127,13 @@ export function openStream(options: {
 
   socket.on('error', (error) => finish(`the connection was lost: ${describeError(error)}`));
   socket.on('end', () => finish('the connection was lost: it ended without a last word'));
-  socket.on('close', () => {
+  const lost = (): void => {
     finish('the connection was lost');
     filling = spare = slab = Buffer.alloc(0);
     gone.resolve();
-  });
+  };
+  socket.on('close', lost);
+  if (socket.closed) lost(); // before it was ours: nobody will tell us
   // In a later turn: whoever opened this wire has it in hand before its first batch.
   setImmediate(() => readInto(socket, { room, arrived }));
 

@@ -71,6 +71,8 @@ export async function openDirect(options: DirectOptions): Promise<Wire> {
     return wire;
   } catch (cause) {
     watching[Symbol.dispose]();
+    // It may have been chosen while our answer was under way: nobody takes it any more.
+    void race?.won.then((socket) => socket.destroy());
     throw asDialError(cause, { signal, timeoutMs, race });
   } finally {
     clearTimeout(deadline);
@@ -107,7 +109,6 @@ function peerSignal(options: {
 }): Promise<DirectSignal> {
   const { pipe, lan, log, offered } = options;
   const { promise, resolve, reject } = Promise.withResolvers<DirectSignal>();
-  promise.catch(() => {}); // it may fail before anybody waits for it
   const stop = pipe.onData((data) => {
     try {
       const signal = parseDirectSignal(data);
@@ -121,7 +122,9 @@ function peerSignal(options: {
       log.debug('signal refused', { reason: describeError(error) });
     }
   });
-  return promise.finally(() => stop());
+  const first = promise.finally(() => stop());
+  first.catch(() => {}); // it may fail before anybody waits for it
+  return first;
 }
 
 async function deliver(pipe: SignalPipe, signal: DirectSignal): Promise<void> {
