@@ -44,6 +44,8 @@ const TRIES = 5;
 const AGAIN_MS = 600_000;
 /** Renewed at half time (RFC 6886 3.3), but never in a hurry, whatever the router says. */
 const SOONEST_MS = 60_000;
+/** Longer than a day (RFC 6887 15) nobody should promise; and a timer of more than 24.8 days would end at once. */
+const LATEST_MS = 43_200_000;
 
 export function keepPortMapping(options: PortMappingOptions): PortMapping {
   const { port, clock = systemClock, log } = options;
@@ -64,7 +66,7 @@ export function keepPortMapping(options: PortMappingOptions): PortMapping {
         throw refused(`it has no public address itself, but ${found.endpoint.host}`);
       }
       endpoint = found.endpoint;
-      wait = Math.max(SOONEST_MS, (found.seconds * 1000) / 2);
+      wait = Math.min(Math.max(SOONEST_MS, (found.seconds * 1000) / 2), LATEST_MS);
       log.info('router opened a port', { address: formatEndpoint(endpoint) });
     } catch (error) {
       if (!stop.signal.aborted) {

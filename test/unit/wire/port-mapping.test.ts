@@ -151,6 +151,16 @@ describe('with a router', () => {
     );
   });
 
+  test('that lends a port for 136 years: it is asked again within a day, and not at once', async () => {
+    await using router = await fakeRouter((request) => pcpAnswer(request, { seconds: 0xffff_ffff }));
+    const { clock, mapping } = keep(router.gateway);
+    await mapping.tried;
+    expect(router.heard).toHaveLength(1);
+    clock.advance(86_400_000);
+    await router.until(2);
+    await mapping[Symbol.asyncDispose]();
+  });
+
   test('that speaks NAT-PMP alone', async () => {
     await using router = await fakeRouter((request) => {
       if (request[0] === 2) return hex('00 81 0001 00000000');
