@@ -53,6 +53,8 @@ export async function openWebrtc({ onBatch, path, ...options }: WebrtcOptions): 
   let channel: RtcChannel | undefined;
   let replies: Uint8Array[] = [];
   let open = true;
+  /** The other end's probe, of which there is one. */
+  let answered = false;
   let sentBytes = 0;
   let receivedBytes = 0;
   let drops = 0;
@@ -71,7 +73,12 @@ export async function openWebrtc({ onBatch, path, ...options }: WebrtcOptions): 
       if (!window.read(total)) throw unexpected();
       flush();
     },
-    onProbe: () => reply(probedMessage()),
+    onProbe() {
+      // One who asks for answers that he does not read would fill our memory: SCTP queues without a limit.
+      if (answered) throw unexpected();
+      answered = true;
+      reply(probedMessage());
+    },
     onProbed: () => probed.resolve(),
   };
 

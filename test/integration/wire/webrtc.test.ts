@@ -113,14 +113,17 @@ describe('the webrtc wire', () => {
     await Promise.all([a[Symbol.asyncDispose](), b[Symbol.asyncDispose]()]);
   });
 
-  test('a peer that sends what no wire sends is cut off', async () => {
+  test.each([
+    ['sends what no wire sends', [Uint8Array.of(1, 0, 0, 1, 0)]], // it read 256 bytes of nothing
+    ['probes again and again', [Uint8Array.of(2), Uint8Array.of(2)]], // and need not read our answers
+  ])('a peer that %s is cut off', async (_, messages) => {
     const signals = signalPair();
     const pipe = signals.b.pipe({ peer: 'a', channel: 'x', offer: false });
     const [wire, evil] = await Promise.all([
       dial(signals, 'a', 'x'),
       connectRtc({ ...common, offer: false, pipe }, { onMessage: nobody }),
     ]);
-    evil.send(Uint8Array.of(1, 0, 0, 1, 0)); // it read 256 bytes of nothing
+    for (const message of messages) evil.send(message);
     expect(await wire.closed).toMatch('no message of a webrtc wire');
     await Promise.all([wire[Symbol.asyncDispose](), evil[Symbol.asyncDispose]()]);
   });
