@@ -1,5 +1,6 @@
 /** A capture as the bytes of a pcapng file: header, packets as they come, statistics at the end. */
 import { setTimeout } from 'node:timers/promises';
+import { orAborted } from '../base/abort.ts';
 import { packetEnds, interfaceDescription, interfaceStatistics, sectionHeader } from '../net/pcapng.ts';
 import type { CaptureHandle, CaptureTarget, PeerApi } from './api.ts';
 
@@ -35,10 +36,6 @@ export async function* followCapture(api: CaptureApi, options: CaptureOptions): 
   let failure: unknown;
   const nowUs = () => Math.round((performance.timeOrigin + performance.now()) * 1000);
   const statistics = () => interfaceStatistics({ timeUs: nowUs(), received, dropped });
-  const aborted = Promise.withResolvers<undefined>();
-  const onAbort = () => aborted.resolve(undefined);
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
   try {
     const about = { ...naming(target, handle), snapLength };
     yield { bytes: Buffer.concat([sectionHeader({ application }), interfaceDescription(about)]), frames, dropped };
@@ -46,8 +43,8 @@ export async function* followCapture(api: CaptureApi, options: CaptureOptions): 
       while (frames < count && !signal.aborted) {
         const reading = api.captureRead(handle);
         reading.catch(() => {}); // when the abort is first
-        const page = await Promise.race([reading, aborted.promise]);
-        if (!page) break;
+        // Not a race with one promise for all pages: it would hold each of them until the end.
+        const page = await orAborted(reading, signal);
         ({ received, dropped } = page);
         const blocks = Buffer.from(page.data, 'base64');
         const ends = packetEnds(blocks, snapLength).slice(0, count - frames);
@@ -55,12 +52,11 @@ export async function* followCapture(api: CaptureApi, options: CaptureOptions): 
         if (ends.length > 0) yield { bytes: blocks.subarray(0, ends.at(-1)), frames, dropped };
       }
     } catch (error) {
-      failure = error;
+      if (!signal.aborted) failure = error;
     }
     yield { bytes: statistics(), frames, dropped };
     if (failure !== undefined) throw failure; // the guest has gone, and the file is whole all the same
   } finally {
-    signal.removeEventListener('abort', onAbort);
     const closing = api.captureClose(handle).catch(() => {}); // it may have ended by itself
     await Promise.race([closing, setTimeout(CLOSE_MS, undefined, { ref: false })]);
   }
