@@ -9,10 +9,13 @@ export interface Clock {
   every(ms: number, task: () => void): () => void;
 }
 
+/** Node fires a timer of more than 2^31 - 1 ms at once (docs: timers, setTimeout). */
+const MAX_TIMER_MS = 2_147_483_647;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, task) {
-    const timer = setTimeout(task, ms).unref();
+    const timer = setTimeout(task, Math.min(ms, MAX_TIMER_MS)).unref();
     return () => clearTimeout(timer);
   },
   every(ms, task) {
