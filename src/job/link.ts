@@ -78,9 +78,12 @@ export function openLink(options: LinkOptions): Link {
   const tap = createTap();
   const meter = createCostMeter(clock);
   let maxBatch = 0;
+  let told = 0;
 
   const tell = () => {
-    if (meter.cost !== undefined) onQuality({ cost: meter.cost, maxBatch });
+    if (meter.cost === undefined) return;
+    told = maxBatch;
+    onQuality({ cost: meter.cost, maxBatch });
   };
 
   const ladder = keepLadder({
@@ -99,12 +102,13 @@ export function openLink(options: LinkOptions): Link {
     onState: (rung) => {
       if (rung === 'down') {
         meter.reset();
+        told = 0;
         onQuality(undefined);
       }
       options.onChange();
     },
     onMeasure: (measure) => {
-      if (meter.sample(measure)) tell();
+      if (meter.sample(measure) || maxBatch !== told) tell();
     },
     clock,
     log: options.log.child({ link: `${low}-${high}` }),
