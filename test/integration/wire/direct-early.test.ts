@@ -39,7 +39,9 @@ function slowPipe() {
 /** Bob answers an offer that Ada makes by hand; his answer is under way. */
 async function answering({ listeners: { a: ada, b: bob } }: DirectStage) {
   const { pipe, said, hear, ...way } = slowPipe();
-  const opening = openDirect({ listener: bob, offer: false, pipe, lan: LAN, onBatch: () => {}, log: silentLog });
+  const common = { pipe, lan: LAN, onBatch: () => {}, log: silentLog };
+  // Longer than any test: what closes a connection is not the end of the attempt.
+  const opening = openDirect({ ...common, listener: bob, offer: false, timeoutMs: 120_000 });
   opening.catch(() => {});
   const offer: DirectOffer = {
     type: 'direct-offer',
