@@ -25,7 +25,7 @@ interface ConfigFile {
   readonly limits?: { readonly memoryMiB?: number; readonly cpus?: number; readonly guests?: number };
   /** Who may place guests here: everybody in the room, nobody, whom a human allows, or these bare JIDs. */
   readonly accept?: 'room' | 'ask' | 'none' | readonly string[];
-  /** Address that data channels bind to. */
+  /** IP address that direct wires and data channels bind to. */
   readonly wireAddress?: string;
   /** Port of direct wires, for a router that passes it on; default: any that is free. */
   readonly wirePort?: number;
@@ -102,7 +102,7 @@ const SETTINGS: readonly {
   { flag: 'fingerprint', path: ['server', 'fingerprint'], help: 'SHA-256 of its certificate, if it is self-signed' },
   { flag: 'memory', path: ['limits', 'memoryMiB'], type: 'number', help: 'MiB that all guests here may have' },
   { flag: 'cpus', path: ['limits', 'cpus'], type: 'number', help: 'processors that one guest here may have' },
-  { flag: 'wire-address', path: ['wireAddress'], help: 'address that data channels bind to' },
+  { flag: 'wire-address', path: ['wireAddress'], help: 'IP address that direct wires and data channels bind to' },
 ];
 
 /** Whose account an unnamed peer uses: the same at each start, so that neither accounts nor folders pile up. */

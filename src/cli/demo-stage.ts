@@ -77,8 +77,14 @@ export async function openStage(
       const child = startKith(context, folder.path, 'initiator', [...args, '--peer', initiator]);
       if (child.pid) folder.adopt(child.pid);
       let text = '';
+      child.stdout?.setEncoding('utf8');
       for await (const chunk of child.stdout ?? []) text += String(chunk);
-      await child;
+      const { exitCode } = await child;
+      // What a guest's command ended with is its own affair.
+      if (exitCode !== 0 && args[0] !== 'exec') {
+        const message = `kith ${args.join(' ')} ended with exit code ${String(exitCode)}`;
+        throw new KithError({ code: 'demo.failed', message, hint: 'its messages are above' });
+      }
       return text;
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -1,6 +1,6 @@
 /** The one door of this process for direct wires: TLS 1.3, and nobody comes in whom no attempt expects. */
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { createSecureContext, createServer, type SecureContext, type TLSSocket } from 'node:tls';
 import { fingerprintOf, makeCertificate } from '../base/certificate.ts';
@@ -70,6 +70,14 @@ interface Visitor {
 
 export async function openDirectListener(options: DirectListenerOptions): Promise<DirectListener> {
   const { bindAddress, port = 0, log, signal } = options;
+  if (bindAddress !== undefined && isIP(bindAddress) === 0) {
+    throw new KithError({
+      code: 'wire.listen-failed',
+      message: `${bindAddress} is no IP address: peers could not be told where to dial`,
+      hint: 'give --wire-address as a number, or leave it out for all addresses of this machine',
+      retry: 'never',
+    });
+  }
   const announce = (options.announce ?? []).map(announced);
   const { key, certificate, fingerprint } = await makeCertificate('kith');
   signal?.throwIfAborted();

@@ -2,12 +2,15 @@
 import { orAborted } from '../base/abort.ts';
 import type { SignalPipe } from './signaling.ts';
 
+/** As many as signaling.ts keeps for a pipe that nobody listens to yet. */
+const MAX_EARLY_SIGNALS = 8;
+
 /** The pipe once its first signal is there; none is lost. Given back when the wait is aborted. */
 export async function offered(pipe: SignalPipe, signal: AbortSignal): Promise<SignalPipe> {
   const first = Promise.withResolvers<void>();
   const early: unknown[] = [];
   const stop = pipe.onData((data) => {
-    early.push(data);
+    if (early.length < MAX_EARLY_SIGNALS) early.push(data);
     first.resolve();
   });
   try {

@@ -88,8 +88,11 @@ export async function openSite(signal: AbortSignal): Promise<Site> {
   });
   const end = async (): Promise<void> => {
     await Promise.all([...running].map((one) => one[Symbol.asyncDispose]()));
-    removeNamespaces();
-    await run[Symbol.asyncDispose]();
+    try {
+      removeNamespaces();
+    } finally {
+      await run[Symbol.asyncDispose]();
+    }
   };
   try {
     await build(signal);
