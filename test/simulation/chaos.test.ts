@@ -24,6 +24,13 @@ test(
   },
 );
 
+test.each([
+  [1652, 'a node that never knew its link to be down was not told what it lacked'],
+  [4805, 'a flood by way of two trees ran out of hops'],
+])('seed %d, which failed once: %s', (seed) => {
+  expect(runScenario({ seed }).failure).toBeUndefined();
+});
+
 test('a seed decides everything', () => {
   const once = runScenario({ seed: 77, peers: [12, 30] });
   expect(runScenario({ seed: 77, peers: [12, 30] })).toEqual(once);
