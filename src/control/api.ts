@@ -6,7 +6,7 @@ import type { LinkEnd } from '../job/define.ts';
 import type { PolicyRow } from '../job/policy-view.ts';
 import type { ShapeWords } from '../net/shape.ts';
 import { MAX_SNAP_BYTES, MIN_SNAP_BYTES } from '../protocol/limits.ts';
-import type { CapturePage, LinkRung } from '../protocol/messages.ts';
+import type { CapturePage, LinkReport, LinkRung } from '../protocol/messages.ts';
 
 export interface PeerStatus {
   readonly peer: {
@@ -76,24 +76,10 @@ export interface GuestStatus {
   readonly drops?: Readonly<Record<string, number>>;
 }
 
-export interface LinkStatus {
-  /** Names of guests. */
+/** What a peer reports of its end of a link, between guests by name. */
+export interface LinkStatus extends Omit<LinkReport, 'from' | 'to'> {
   readonly from: string;
   readonly to: string;
-  /** Rung of its wire, or `down`. */
-  readonly wire: string;
-  /** Why it is on none of the better rungs, by rung. */
-  readonly reasons: Readonly<Record<string, string>>;
-  readonly roundTripMs?: number;
-  /** Share of the last hellos that were not answered in time, 0 to 1. */
-  readonly loss: number;
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-  readonly sentPerSecond: number;
-  readonly receivedPerSecond: number;
-  readonly drops: number;
-  /** On this wire, or down, for so many seconds. */
-  readonly seconds: number;
 }
 
 /** Bytes as base64. */

@@ -1,7 +1,7 @@
 /** One link of this peer: its ladder, what shapes and watches what it carries, and its line in a report. */
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { destinationOf } from '../net/batch.ts';
+import { destinationOf, EVERY_WIRE_BYTES } from '../net/batch.ts';
 import { createCostMeter } from '../net/cost.ts';
 import { createShaper } from '../net/shaper.ts';
 import { createTap, tapBatches, tapWire, type Tap } from '../net/tap.ts';
@@ -62,9 +62,6 @@ export interface Link extends AsyncDisposable {
   /** Reasons are cut to so many characters. */
   report(reasonLength: number): LinkReport;
 }
-
-/** Every wire takes as much (net/switch.ts, floods). */
-const EVERY_WIRE_BYTES = 8192;
 
 export function openLink(options: LinkOptions): Link {
   const { job, lan, self, node, peer, wires, clock, onQuality } = options;

@@ -10,6 +10,11 @@ import type { Batch } from './wire.ts';
  * All numbers are big-endian, like QEMU's length prefix. Only the last hop looks behind the header.
  */
 export const HEADER_BYTES = 16;
+/**
+ * What every wire takes in one piece (the smallest, stanza, 12,000 bytes), header aside: floods and notes have one sequence number on
+ * all of their ways, so they stay below it. Only a single larger frame makes a larger flood.
+ */
+export const EVERY_WIRE_BYTES = 8192;
 /** Destination of a flood: every node of the LAN. */
 export const FLOOD = 0xffff;
 /** Ethernet header without a payload; anything shorter is not a frame. */

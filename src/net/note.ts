@@ -1,4 +1,5 @@
 /** What switches tell each other about their links: the messages of link state, byte by byte. Pure. */
+import { EVERY_WIRE_BYTES } from './batch.ts';
 import { u16At, u32At } from './bytes.ts';
 import { isGroup, macAt, type MacNumber } from './directory.ts';
 
@@ -20,8 +21,8 @@ const DIGEST = 3;
 
 /** Ed25519 (RFC 8032). */
 export const SIGNATURE_BYTES = 64;
-/** A message passes every wire in one batch: the smallest takes 12,000 bytes (stanza), and a switch 8,192 of a note. */
-export const MAX_MESSAGE_BYTES = 8192;
+/** A message passes every wire in one batch. */
+export const MAX_MESSAGE_BYTES = EVERY_WIRE_BYTES;
 /** More than any plan has nodes. */
 export const MAX_NEIGHBOURS = 512;
 /** Addresses behind a port that is a bridge; a guest with more of its own is not what a LAN of friends is for. */

@@ -27,6 +27,7 @@ import {
   cutEnd,
   destinationOf,
   encodeBatch,
+  EVERY_WIRE_BYTES,
   FLOOD,
   FRAMES,
   HEADER_BYTES,
@@ -85,15 +86,6 @@ export interface Switch {
   setLearned(node: number, macs: readonly MacNumber[]): void;
   stats(): SwitchStats;
 }
-
-/**
- * A flood has one sequence number and must pass every wire of its tree in one piece, so it stays below the smallest batch of any
- * wire (stanza: 12,000 bytes). Only a single larger frame makes a larger flood.
- */
-const FLOOD_BYTES = 8192;
-
-/** Notes pass every wire too. */
-const MAX_NOTE_BYTES = 8192;
 
 /** Four bytes of VLAN tag may come on top of the MTU and the Ethernet header (IEEE 802.1Q). */
 const MTU_OVERHEAD = MIN_FRAME_BYTES + 4;
@@ -230,7 +222,7 @@ export function createSwitch(options: SwitchOptions): Switch {
     const children = graphs.current.children(self);
     if (children.length === 0) return;
     for (let at = start; at < end;) {
-      const cut = cutEnd(run, at, end, FLOOD_BYTES);
+      const cut = cutEnd(run, at, end, EVERY_WIRE_BYTES);
       const batch = batchOf(FLOOD, run, headroom, at, cut);
       for (let i = 0; i < children.length; i++) sendBatch(children[i]!, batch);
       at = cut;
@@ -352,7 +344,7 @@ export function createSwitch(options: SwitchOptions): Switch {
   /** One hop, from a switch to its neighbour. What it says is for link state to judge. */
   function takeNote(node: number, batch: Batch): void {
     const ours = sourceOf(batch) === node && destinationOf(batch) === self && ttlOf(batch) === 1;
-    if (!ours || batch.length > HEADER_BYTES + MAX_NOTE_BYTES) return drop('malformed');
+    if (!ours || batch.length > HEADER_BYTES + EVERY_WIRE_BYTES) return drop('malformed');
     onNote?.(node, batch.subarray(HEADER_BYTES));
   }
 
@@ -379,7 +371,7 @@ export function createSwitch(options: SwitchOptions): Switch {
     fromWire,
     sendNote(node, payload) {
       const wire = links.has(node) ? neighbours.wire(node) : undefined;
-      if (!wire || payload.length > MAX_NOTE_BYTES) return false;
+      if (!wire || payload.length > EVERY_WIRE_BYTES) return false;
       return wire.send(encodeBatch({ ...head, type: NOTE, ttl: 1, destination: node }, payload));
     },
     learned: () => learner.macs(mine, directory),
